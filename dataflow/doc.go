@@ -1,0 +1,21 @@
+// Package dataflow reads dataflow descriptors: the YAML files that say which nodes
+// there are, how they are wired and what to do when one of them fails.
+//
+// What it guarantees:
+//
+//   - Functions are pure: text in, model and findings out. Only Load (reads the
+//     file) and CheckPaths (looks for executables) touch the file system; nothing
+//     reads the environment or the clock.
+//   - All findings of a file are reported at once, in the order of the text, each
+//     with file, line, column, a stable code and, where there is one, the fix.
+//   - Any input ends in a result or in an error, in bounded time and memory: files
+//     above MaxFileSize are refused unread, nesting and alias expansion are bounded
+//     before the parser sees them, and a panic below Parse becomes a finding.
+//   - A Descriptor that comes with no errors is complete: defaults are filled in,
+//     sizes are bytes, times are durations, every input's source exists.
+//
+// Start reading at model.go (what a descriptor is) and parse.go (how it comes to be):
+// text checks (text.go), YAML to values with positions (yaml.go), values to model
+// (descriptor.go, node.go, operator.go, input.go, ...), then checks that need the whole model
+// (wiring.go, cycles.go). Findings are in diagnostic.go.
+package dataflow
