@@ -1,0 +1,124 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dora-go/dora/transport/ws"
+	"github.com/spf13/cobra"
+)
+
+// listWindow is how long an ended dataflow stays in the default list.
+const listWindow = 24 * time.Hour
+
+func newListCmd() *cobra.Command {
+	format := choiceFlag{value: "table", choices: []string{"table", "json"}}
+	status := choiceFlag{choices: []string{"running", "finished", "failed"}}
+	sortBy := choiceFlag{choices: []string{"cpu", "memory"}}
+	var name string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ps"},
+		Short:   "List dataflows with their metrics",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			flows, err := listDataflows(cmd.Context())
+			if err != nil {
+				return err
+			}
+			flows = slices.DeleteFunc(flows, func(d ws.Dataflow) bool {
+				return !strings.Contains(strings.ToLower(d.Name), strings.ToLower(name)) || !statusMatches(status.value, d.Status)
+			})
+			switch sortBy.value {
+			case "cpu":
+				slices.SortStableFunc(flows, func(a, b ws.Dataflow) int { return cmp.Compare(b.CPU, a.CPU) })
+			case "memory":
+				slices.SortStableFunc(flows, func(a, b ws.Dataflow) int { return cmp.Compare(b.MemoryMB, a.MemoryMB) })
+			}
+			return writeDataflows(cmd.OutOrStdout(), flows, format.value, quiet)
+		},
+	}
+	f := cmd.Flags()
+	f.VarP(&format, "format", "f", "output format: table or json (one object per line)")
+	f.Var(&status, "status", "only dataflows that are running, finished or failed")
+	f.StringVar(&name, "name", "", "only dataflows whose name contains this (any case)")
+	f.Var(&sortBy, "sort-by", "sort by cpu or memory, highest first")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print only UUIDs")
+	return cmd
+}
+
+func statusMatches(want, status string) bool {
+	switch want {
+	case "":
+		return true
+	case "running":
+		return status != "Finished" && status != "Failed"
+	}
+	return strings.EqualFold(want, status)
+}
+
+// listDataflows asks every live run, and adds what ended within the last day.
+func listDataflows(ctx context.Context) ([]ws.Dataflow, error) {
+	records, err := runRecords()
+	if err != nil {
+		return nil, err
+	}
+	var flows []ws.Dataflow
+	for _, r := range records {
+		if r.live {
+			var of []ws.Dataflow
+			if err := callRun(ctx, r, "list", struct{}{}, &of); err == nil {
+				flows = append(flows, of...)
+				continue
+			} else if fresh, _ := readRunRecord(recordPath(r)); fresh == nil || fresh.live {
+				fmt.Fprintln(os.Stderr, "warning:", err)
+				continue
+			} else {
+				r = fresh // it ended while we asked
+			}
+		}
+		if ended := r.ended(); time.Since(ended) <= listWindow {
+			flows = append(flows, ws.Dataflow{UUID: r.UUID, Status: r.Status, Nodes: len(r.Nodes), Reason: r.Reason,
+				StartedAt: r.StartedAt.Format(time.RFC3339), LogDir: r.LogDir, NodeIDs: r.Nodes})
+		}
+	}
+	if len(flows) == 0 {
+		return nil, errNothingFound
+	}
+	return flows, nil
+}
+
+func writeDataflows(w io.Writer, flows []ws.Dataflow, format string, quiet bool) error {
+	var rows [][]string
+	for _, d := range flows {
+		var err error
+		switch {
+		case quiet:
+			_, err = fmt.Fprintln(w, d.UUID)
+		case format == "json":
+			err = writeJSONLine(w, d)
+		default:
+			status := d.Status
+			if d.Reason != "" {
+				status += " (" + d.Reason + ")"
+			}
+			rows = append(rows, []string{d.UUID, d.Name, status, strconv.Itoa(d.Nodes),
+				fmt.Sprintf("%.1f%%", d.CPU), fmt.Sprintf("%.0f MB", d.MemoryMB)})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if quiet || format == "json" {
+		return nil
+	}
+	return writeTable(w, []string{"UUID", "Name", "Status", "Nodes", "CPU", "Memory"}, rows)
+}

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dora-go/dora/transport/link"
+)
+
+// logReader yields the lines of one node's log files, oldest first, and goes on where
+// it stopped when it is asked again: it follows its open file through rotations, so that
+// no line is lost or shown twice unless rotation already deleted it.
+type logReader struct {
+	dir, node string
+	cur       *os.File
+	r         *bufio.Reader
+	partial   []byte
+}
+
+// logNodes lists the nodes that have log files in dir.
+func logNodes(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, e := range entries {
+		if node, _, ok := parseLogName(e.Name()); ok {
+			seen[node] = true
+		}
+	}
+	nodes := make([]string, 0, len(seen))
+	for n := range seen {
+		nodes = append(nodes, n)
+	}
+	slices.Sort(nodes)
+	return nodes, nil
+}
+
+// parseLogName splits log_<node>.jsonl and log_<node>.<N>.jsonl. N counts from 1, the
+// newest rotated file; 0 is the current one.
+func parseLogName(name string) (node string, n int, ok bool) {
+	s, ok1 := strings.CutPrefix(name, "log_")
+	s, ok2 := strings.CutSuffix(s, ".jsonl")
+	if !ok1 || !ok2 || s == "" {
+		return "", 0, false
+	}
+	if i := strings.LastIndexByte(s, '.'); i > 0 {
+		if k, err := strconv.Atoi(s[i+1:]); err == nil && k > 0 && strconv.Itoa(k) == s[i+1:] {
+			return s[:i], k, true
+		}
+	}
+	return s, 0, true
+}
+
+// files are the paths of a node's log, oldest first.
+func (l *logReader) files() []string {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return nil
+	}
+	type file struct {
+		path string
+		n    int
+	}
+	var fs []file
+	for _, e := range entries {
+		if node, n, ok := parseLogName(e.Name()); ok && node == l.node {
+			fs = append(fs, file{filepath.Join(l.dir, e.Name()), n})
+		}
+	}
+	slices.SortFunc(fs, func(a, b file) int { return b.n - a.n })
+	paths := make([]string, len(fs))
+	for i, f := range fs {
+		paths[i] = f.path
+	}
+	return paths
+}
+
+// next returns the next whole line, or io.EOF when there is none yet.
+func (l *logReader) next() (*link.LogLine, error) {
+	for {
+		if l.cur == nil {
+			if err := l.open(); err != nil {
+				return nil, err
+			}
+		}
+		chunk, err := l.r.ReadSlice('\n')
+		l.partial = append(l.partial, chunk...)
+		if errors.Is(err, bufio.ErrBufferFull) {
+			if len(l.partial) > 4<<20 {
+				l.partial = l.partial[:4<<20] // a foreign file; ours are cut at 1 MiB
+			}
+			continue
+		}
+		if err == nil {
+			line := parseLogFileLine(l.node, l.partial)
+			l.partial = l.partial[:0]
+			return line, nil
+		}
+		if !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("log of node %s: %w", l.node, err)
+		}
+		if !l.rotated() {
+			return nil, io.EOF
+		}
+		// The file was rotated away. What was appended between our end of file and
+		// the rename is read first.
+		if chunk, _ := l.r.Peek(1); len(chunk) > 0 {
+			continue
+		}
+		if err := l.open(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// rotated reports whether the open file is no longer the newest one.
+func (l *logReader) rotated() bool {
+	mine, err := l.cur.Stat()
+	if err != nil {
+		return true
+	}
+	files := l.files()
+	if len(files) == 0 {
+		return false
+	}
+	newest, err := os.Stat(files[len(files)-1])
+	return err == nil && !os.SameFile(mine, newest)
+}
+
+// open opens the oldest file at first, later the one after the open file.
+func (l *logReader) open() error {
+	files := l.files()
+	if len(files) == 0 {
+		return io.EOF
+	}
+	next := files[0]
+	if l.cur != nil {
+		mine, err := l.cur.Stat()
+		if err != nil {
+			return err
+		}
+		// If ours is not among them any more it was deleted, and all are newer.
+		for i, path := range files {
+			if st, err := os.Stat(path); err == nil && os.SameFile(mine, st) {
+				if i+1 == len(files) {
+					return io.EOF
+				}
+				next = files[i+1]
+			}
+		}
+	}
+	f, err := os.Open(next)
+	if errors.Is(err, os.ErrNotExist) {
+		return io.EOF // rotated this very moment; the caller asks again
+	}
+	if err != nil {
+		return err
+	}
+	if l.cur != nil {
+		_ = l.cur.Close()
+	}
+	l.cur, l.r, l.partial = f, bufio.NewReaderSize(f, 64<<10), nil
+	return nil
+}
+
+func (l *logReader) close() {
+	if l.cur != nil {
+		_ = l.cur.Close()
+	}
+}
+
+// parseLogFileLine reads both known schemas: ts/level/node/stream/msg and
+// timestamp/level/node_id/message. Anything else is shown raw, attributed to the node
+// whose file it stands in.
+func parseLogFileLine(node string, raw []byte) *link.LogLine {
+	var j struct {
+		TS        string                     `json:"ts"`
+		Timestamp string                     `json:"timestamp"`
+		Level     string                     `json:"level"`
+		Stream    string                     `json:"stream"`
+		Msg       *string                    `json:"msg"`
+		Message   *string                    `json:"message"`
+		Target    string                     `json:"target"`
+		Module    string                     `json:"module_path"`
+		File      string                     `json:"file"`
+		Line      int                        `json:"line"`
+		Fields    map[string]json.RawMessage `json:"fields"`
+	}
+	text := strings.TrimRight(string(raw), "\r\n")
+	l := &link.LogLine{Node: node, Level: "stdout", Stream: "stdout", Message: text}
+	if json.Unmarshal(raw, &j) != nil || (j.Msg == nil && j.Message == nil) {
+		return l
+	}
+	if j.TS == "" {
+		j.TS = j.Timestamp
+	}
+	if at, err := time.Parse(time.RFC3339Nano, j.TS); err == nil {
+		l.At = at
+	}
+	if j.Msg == nil {
+		j.Msg = j.Message
+	}
+	l.Message, l.Target, l.Module, l.File, l.Line = *j.Msg, j.Target, j.Module, j.File, j.Line
+	if level := strings.ToLower(j.Level); slices.Contains(logLevels, level) {
+		l.Level = level
+	}
+	if j.Stream != "" {
+		l.Stream = j.Stream
+	}
+	if len(j.Fields) > 0 {
+		l.Fields = make(map[string]string, len(j.Fields))
+		for k, v := range j.Fields {
+			var s string
+			if json.Unmarshal(v, &s) != nil {
+				s = string(v)
+			}
+			l.Fields[k] = s
+		}
+	}
+	return l
+}
+
+// mergedLogs yields the lines of several nodes in order of time; lines of one node
+// keep their order.
+type mergedLogs struct {
+	readers []*logReader
+	heads   []*link.LogLine
+}
+
+func newMergedLogs(dir string, nodes []string) *mergedLogs {
+	m := &mergedLogs{}
+	for _, n := range nodes {
+		m.add(dir, n)
+	}
+	return m
+}
+
+func (m *mergedLogs) add(dir, node string) {
+	for _, r := range m.readers {
+		if r.node == node {
+			return
+		}
+	}
+	m.readers = append(m.readers, &logReader{dir: dir, node: node})
+	m.heads = append(m.heads, nil)
+}
+
+// next returns the oldest line at hand, or io.EOF when there is none yet.
+func (m *mergedLogs) next() (*link.LogLine, error) {
+	best := -1
+	for i, r := range m.readers {
+		if m.heads[i] == nil {
+			line, err := r.next()
+			if errors.Is(err, io.EOF) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			m.heads[i] = line
+		}
+		if best < 0 || m.heads[i].At.Before(m.heads[best].At) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil, io.EOF
+	}
+	line := m.heads[best]
+	m.heads[best] = nil
+	return line, nil
+}
+
+func (m *mergedLogs) close() {
+	for _, r := range m.readers {
+		r.close()
+	}
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/dora-go/dora/transport/ws"
+	"github.com/spf13/cobra"
+)
+
+func newNodeCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "node", Short: "Inspect the nodes of a dataflow", Args: cobra.NoArgs}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(newNodeListCmd(), newNodeInfoCmd())
+	return cmd
+}
+
+func newNodeListCmd() *cobra.Command {
+	format := choiceFlag{value: "table", choices: []string{"table", "json"}}
+	var ref string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List nodes with status, CPU, memory and restarts",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			nodes, err := nodesOf(cmd.Context(), ref)
+			if err != nil {
+				return err
+			}
+			return writeNodes(cmd.OutOrStdout(), nodes, format.value)
+		},
+	}
+	cmd.Flags().StringVarP(&ref, "dataflow", "d", "", "UUID, unique UUID prefix or name (default: every running dataflow)")
+	cmd.Flags().VarP(&format, "format", "f", "output format: table or json (one object per line)")
+	return cmd
+}
+
+// nodesOf asks one live run, or all of them when ref is empty.
+func nodesOf(ctx context.Context, ref string) ([]ws.Node, error) {
+	records, err := runRecords()
+	if err != nil {
+		return nil, err
+	}
+	if ref != "" {
+		r, err := findRun(records, ref)
+		if err != nil {
+			return nil, err
+		}
+		if !r.live {
+			return nil, fmt.Errorf("dataflow %s is not running (%s)\n  hint: `dora events %s` shows what happened", r.UUID, strings.ToLower(r.Status), r.LogDir)
+		}
+		records = []*runRecord{r}
+	}
+	var nodes []ws.Node
+	found := false
+	for _, r := range records {
+		if !r.live {
+			continue
+		}
+		var of []ws.Node
+		if err := callRun(ctx, r, "nodes", struct{}{}, &of); err != nil {
+			return nil, err
+		}
+		found, nodes = true, append(nodes, of...)
+	}
+	if !found {
+		return nil, errNothingFound
+	}
+	return nodes, nil
+}
+
+func writeNodes(w io.Writer, nodes []ws.Node, format string) error {
+	var rows [][]string
+	for _, n := range nodes {
+		m := n.Metrics
+		if format == "json" {
+			row := struct {
+				Node     string  `json:"node"`
+				Status   string  `json:"status"`
+				PID      int     `json:"pid"`
+				CPU      float64 `json:"cpu"`
+				MemoryMB float64 `json:"memory_mb"`
+				Restarts uint32  `json:"restarts"`
+				Dataflow string  `json:"dataflow"`
+			}{n.NodeID, m.Status, m.PID, m.CPUUsage, m.MemoryMB, m.RestartCount, n.Dataflow}
+			if err := writeJSONLine(w, row); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, []string{n.NodeID, m.Status, strconv.Itoa(m.PID), fmt.Sprintf("%.1f%%", m.CPUUsage),
+			fmt.Sprintf("%.0f", m.MemoryMB), strconv.FormatUint(uint64(m.RestartCount), 10), n.Dataflow})
+	}
+	if format == "json" {
+		return nil
+	}
+	return writeTable(w, []string{"NODE", "STATUS", "PID", "CPU%", "MEMORY (MB)", "RESTARTS", "DATAFLOW"}, rows)
+}
+
+func newNodeInfoCmd() *cobra.Command {
+	format := choiceFlag{value: "table", choices: []string{"table", "json"}}
+	var ref string
+	cmd := &cobra.Command{
+		Use:   "info <NODE>",
+		Short: "Show one node: status, inputs, outputs, metrics",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			records, err := runRecords()
+			if err != nil {
+				return err
+			}
+			r, err := findRun(records, ref)
+			if err != nil {
+				return err
+			}
+			nodes, err := nodesOf(cmd.Context(), r.UUID)
+			if err != nil {
+				return err
+			}
+			var ids []string
+			for _, n := range nodes {
+				if n.NodeID == args[0] {
+					return writeNodeInfo(cmd.OutOrStdout(), n, format.value)
+				}
+				ids = append(ids, n.NodeID)
+			}
+			return fmt.Errorf("no node %q in dataflow %s\n  hint: available nodes: %s", args[0], r.UUID, strings.Join(ids, ", "))
+		},
+	}
+	cmd.Flags().StringVarP(&ref, "dataflow", "d", "", "UUID, unique UUID prefix or name (default: the only running one)")
+	cmd.Flags().VarP(&format, "format", "f", "output format: table or json")
+	return cmd
+}
+
+func writeNodeInfo(w io.Writer, n ws.Node, format string) error {
+	if format == "json" {
+		raw, err := json.MarshalIndent(n, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%s\n", raw)
+		return err
+	}
+	var b strings.Builder
+	line := func(indent int, key, format string, args ...any) {
+		fmt.Fprintf(&b, "%s%-*s %s\n", strings.Repeat(" ", indent), 16-indent, key+":", fmt.Sprintf(format, args...))
+	}
+	line(0, "Node", "%s", n.NodeID)
+	line(0, "Dataflow", "%s", n.Dataflow)
+	line(0, "Path", "%s", n.Path)
+	b.WriteString("Restart Policy:\n")
+	line(2, "Policy", "%s", n.RestartPolicy)
+	line(2, "Max restarts", "%s", map[bool]string{true: "unlimited", false: strconv.FormatUint(uint64(n.MaxRestarts), 10)}[n.MaxRestarts == 0])
+	b.WriteString("Inputs:\n")
+	for _, in := range n.Inputs {
+		extra := ""
+		if in.Dropped > 0 {
+			extra += fmt.Sprintf("  (%d dropped)", in.Dropped)
+		}
+		if in.Broken {
+			extra += "  (timed out)"
+		}
+		fmt.Fprintf(&b, "  %s <- %s%s\n", in.ID, in.Source, extra)
+	}
+	b.WriteString("Outputs:\n")
+	for _, out := range n.Outputs {
+		subs := strings.Join(out.Subscribers, ", ")
+		if subs == "" {
+			subs = "(nobody)"
+		}
+		fmt.Fprintf(&b, "  %s -> %s\n", out.ID, subs)
+	}
+	b.WriteString("Runtime Metrics:\n")
+	m := n.Metrics
+	line(2, "Status", "%s", m.Status)
+	if n.Note != "" {
+		line(2, "Note", "%s", n.Note)
+	}
+	if n.LastExit != "" {
+		line(2, "Last exit", "%s", n.LastExit)
+	}
+	line(2, "PID", "%d", m.PID)
+	line(2, "CPU", "%.1f%%", m.CPUUsage)
+	line(2, "Memory", "%.1f MB", m.MemoryMB)
+	line(2, "Restarts", "%d", m.RestartCount)
+	line(2, "Pending msgs", "%d", m.PendingMessages)
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// runRecord is what `dora run` leaves under DORA_HOME/runs/<uuid>.json, so that other
+// commands find it without a coordinator. The file is locked exactly as long as the run
+// lives: a lock, unlike a pid, cannot lie.
+type runRecord struct {
+	UUID       string    `json:"uuid"`
+	PID        int       `json:"pid"`
+	Socket     string    `json:"socket"`
+	Path       string    `json:"path"`
+	WorkingDir string    `json:"working_dir"`
+	LogDir     string    `json:"log_dir"`
+	Nodes      []string  `json:"nodes"`
+	StartedAt  time.Time `json:"started_at"`
+	// EndedAt and Status are written at the end; a record without them whose lock is
+	// free belongs to a run that was killed.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+	Status  string     `json:"status,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+
+	live bool
+}
+
+// runRecordsKept bounds DORA_HOME/runs.
+const runRecordsKept = 200
+
+func runsDir() (string, error) {
+	home, err := doraHome()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(home, "runs")
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// register writes the record and locks it until finish or death.
+func (r *runRecord) register() (*os.File, error) {
+	dir, err := runsDir()
+	if err != nil {
+		return nil, err
+	}
+	pruneRuns(dir)
+	f, err := os.OpenFile(filepath.Join(dir, r.UUID+".json"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("record of this run: %w", err)
+	}
+	if err := lockFile(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("record of this run: lock %s: %w", f.Name(), err)
+	}
+	if err := r.write(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// write replaces the content in place, because the lock belongs to this file. Records
+// are far smaller than a page, so a reader sees the old or the new one.
+func (r *runRecord) write(f *os.File) error {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	raw = append(raw, '\n')
+	if _, err := f.WriteAt(raw, 0); err != nil {
+		return fmt.Errorf("record of this run: %w", err)
+	}
+	return f.Truncate(int64(len(raw)))
+}
+
+// finish records the end and frees the lock.
+func (r *runRecord) finish(f *os.File, status, reason string) {
+	now := time.Now()
+	r.EndedAt, r.Status, r.Reason = &now, status, reason
+	_ = r.write(f)
+	_ = f.Close()
+}
+
+// runRecords lists the runs known here, newest first.
+func runRecords() ([]*runRecord, error) {
+	dir, err := runsDir()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []*runRecord
+	for _, p := range paths {
+		if r, err := readRunRecord(p); err == nil {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b *runRecord) int { return strings.Compare(b.UUID, a.UUID) }) // version 7: by time
+	return out, nil
+}
+
+func readRunRecord(path string) (*runRecord, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var r runRecord
+	if err := json.NewDecoder(f).Decode(&r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	r.live = lockHeld(f)
+	if !r.live && r.Status == "" {
+		// Read again: it may have ended between the two looks.
+		if _, err := f.Seek(0, 0); err == nil {
+			_ = json.NewDecoder(f).Decode(&r)
+		}
+		if r.Status == "" {
+			r.Status, r.Reason = "Failed", "`dora run` was killed"
+		}
+	}
+	return &r, nil
+}
+
+func pruneRuns(dir string) {
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.json"))
+	slices.Sort(paths)
+	for len(paths) >= runRecordsKept {
+		if f, err := os.Open(paths[0]); err == nil {
+			if !lockHeld(f) {
+				_ = os.Remove(paths[0])
+			}
+			_ = f.Close()
+		}
+		paths = paths[1:]
+	}
+}
+
+// errNothingFound is said by every command that finds neither a coordinator nor a run.
+var errNothingFound = errors.New("Could not connect to dora-coordinator, and no `dora run` of this user is running\n  hint: start one with `dora up`, or run a dataflow with `dora run <PATH>`") //nolint:staticcheck // the wording users search for
+
+// findRun selects a run by UUID, unique UUID prefix, or name of its descriptor. An
+// empty ref is the only live run, which is named on stderr.
+func findRun(records []*runRecord, ref string) (*runRecord, error) {
+	if ref == "" {
+		var live []*runRecord
+		for _, r := range records {
+			if r.live {
+				live = append(live, r)
+			}
+		}
+		switch len(live) {
+		case 0:
+			return nil, errNothingFound
+		case 1:
+			fmt.Fprintf(os.Stderr, "dataflow %s (%s)\n", live[0].UUID, live[0].Path)
+			return live[0], nil
+		}
+		return nil, usagef("%d dataflows are running; say which one:\n%s", len(live), runLines(live))
+	}
+	var hits []*runRecord
+	for _, r := range records {
+		if r.UUID == ref {
+			return r, nil
+		}
+		if strings.HasPrefix(r.UUID, strings.ToLower(ref)) && len(ref) >= 4 {
+			hits = append(hits, r)
+		}
+	}
+	switch len(hits) {
+	case 1:
+		return hits[0], nil
+	case 0:
+		return nil, fmt.Errorf("no dataflow %q\n  hint: `dora list` shows the dataflows", ref)
+	}
+	return nil, fmt.Errorf("dataflow %q is ambiguous:\n%s", ref, runLines(hits))
+}
+
+func runLines(rs []*runRecord) string {
+	var b strings.Builder
+	for _, r := range rs {
+		fmt.Fprintf(&b, "  %s  %s\n", r.UUID, r.Path)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// ended is when the run ended; for a killed run, when it was last seen to start.
+func (r *runRecord) ended() time.Time {
+	if r.EndedAt != nil {
+		return *r.EndedAt
+	}
+	return r.StartedAt
+}
+
+func recordPath(r *runRecord) string {
+	dir, _ := runsDir()
+	return filepath.Join(dir, r.UUID+".json")
+}

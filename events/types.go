@@ -1,0 +1,46 @@
+package events
+
+// Catalogue knows every event of this package.
+var Catalogue = mustRegistry(
+	KindOf[DaemonStarted](),
+	KindOf[DaemonStopped](),
+	KindOf[DataflowCreated](),
+	KindOf[ShimStartIntended](),
+	KindOf[ShimStarted](),
+	KindOf[ShimLost](),
+	KindOf[DataflowStarted](),
+	KindOf[DataflowStartFailed](),
+	KindOf[DataflowStopRequested](),
+	KindOf[DataflowFinished](),
+	KindOf[NodeSpawnIntended](),
+	KindOf[NodeSpawned](),
+	KindOf[NodeSpawnFailed](),
+	KindOf[NodeRegistered](),
+	KindOf[NodeSubscribed](),
+	KindOf[NodeOutputsClosed](),
+	KindOf[NodeInputsClosed](),
+	KindOf[NodeExited](),
+	KindOf[NodeRestartScheduled](),
+	KindOf[NodeGaveUp](),
+	KindOf[NodeFinished](),
+	KindOf[NodeCrashLooped](),
+	KindOf[NodeStopRequested](),
+	KindOf[NodeStopStepped](),
+	KindOf[NodeInputBroken](),
+	KindOf[NodeInputRecovered](),
+	KindOf[NodeMessagesDropped](),
+	KindOf[NodeRejected](),
+	KindOf[WarningRaised](),
+	KindOf[HistorySummarized](),
+	KindOf[HistoryGap](),
+)
+
+// mustRegistry panics on a catalogue that contradicts itself, which no build that ran
+// its tests can have.
+func mustRegistry(kinds ...Kind) *Registry {
+	r, err := NewRegistry(kinds...)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}

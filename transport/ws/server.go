@@ -1,0 +1,201 @@
+package ws
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// Handler answers one method. Params are the raw parameters; the result is encoded as
+// JSON. An *Error is sent as it is, any other error with CodeInternal.
+type Handler func(ctx context.Context, s *Session, params json.RawMessage) (any, error)
+
+// Server answers the control plane. Register handlers before Serve.
+type Server struct {
+	Hello HelloResult
+	// Token, if set, is required as `Authorization: Bearer` or `?token=`.
+	Token string
+
+	handlers map[string]Handler
+	conns    atomic.Int64
+	http     *http.Server
+	wg       sync.WaitGroup
+	ctx      context.Context
+	cancel   context.CancelFunc
+}
+
+// NewServer makes a server that introduces itself by hello.
+func NewServer(hello HelloResult) *Server {
+	hello.Protocol = Protocol
+	s := &Server{Hello: hello, handlers: map[string]Handler{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc(Path, s.upgrade)
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+	return s
+}
+
+// Handle registers the handler of a method.
+func (s *Server) Handle(method string, h Handler) { s.handlers[method] = h }
+
+// Serve accepts connections until Close.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close ends the listener and every connection, and waits for their goroutines.
+func (s *Server) Close() {
+	s.cancel()
+	_ = s.http.Close()
+	s.wg.Wait()
+}
+
+func (s *Server) authorized(r *http.Request) bool {
+	if s.Token == "" {
+		return true
+	}
+	got := r.URL.Query().Get("token")
+	if h, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		got = h
+	}
+	return subtle.ConstantTimeCompare([]byte(got), []byte(s.Token)) == 1
+}
+
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
+	if !s.authorized(r) {
+		http.Error(w, "token missing or wrong", http.StatusUnauthorized)
+		return
+	}
+	if s.conns.Add(1) > MaxConnections {
+		s.conns.Add(-1)
+		http.Error(w, "too many connections", http.StatusServiceUnavailable)
+		return
+	}
+	s.wg.Add(1)
+	defer s.wg.Done()
+	defer s.conns.Add(-1)
+	up := websocket.Upgrader{HandshakeTimeout: 5 * time.Second} // its default Origin check: same host or none
+	c, err := up.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	sess := &Session{c: c}
+	sess.serve(ctx, s)
+	_ = c.Close()
+}
+
+// Session is one client's connection.
+type Session struct {
+	c  *websocket.Conn
+	mu sync.Mutex
+}
+
+// writeTimeout bounds one write to a client that does not read.
+const writeTimeout = 10 * time.Second
+
+// Push sends an event to this client.
+func (s *Session) Push(event string, payload any) error {
+	raw, err := json.Marshal(payload)
+	if err != nil {
+		return err
+	}
+	return s.write(Frame{Event: event, Payload: raw})
+}
+
+func (s *Session) write(f Frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return s.c.WriteJSON(f)
+}
+
+func (s *Session) serve(ctx context.Context, srv *Server) {
+	s.c.SetReadLimit(MaxMessage)
+	greeted := false
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer wg.Wait()
+	defer cancel()
+	for {
+		_, raw, err := s.c.ReadMessage()
+		if err != nil {
+			return
+		}
+		var req Request
+		if err := json.Unmarshal(raw, &req); err != nil || req.ID == "" {
+			_ = s.write(Frame{Error: Errorf(CodeBadRequest, "frame is not a request with id and method")})
+			return
+		}
+		if !greeted {
+			if f := srv.greet(req); f.Error != nil {
+				_ = s.write(f)
+				return
+			} else if s.write(f) != nil {
+				return
+			}
+			greeted = true
+			continue
+		}
+		wg.Go(func() { _ = s.write(srv.answer(ctx, s, req)) })
+	}
+}
+
+func (s *Server) greet(req Request) Frame {
+	var p HelloParams
+	if req.Method != "hello" || json.Unmarshal(req.Params, &p) != nil {
+		return Frame{ID: req.ID, Error: Errorf(CodeBadRequest, "the first request must be hello")}
+	}
+	if p.Protocol != Protocol {
+		return Frame{ID: req.ID, Error: &Error{Code: CodeVersion,
+			Message: Errorf("", "control protocol versions differ: server %d (dora %s), client %d (dora %s)", Protocol, s.Hello.Version, p.Protocol, p.Version).Message,
+			Hint:    "use the same dora release on both sides"}}
+	}
+	return result(req.ID, s.Hello)
+}
+
+func (s *Server) answer(ctx context.Context, sess *Session, req Request) (f Frame) {
+	h, ok := s.handlers[req.Method]
+	if !ok {
+		return Frame{ID: req.ID, Error: Errorf(CodeUnknownMethod, "unknown method %q", req.Method)}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			f = Frame{ID: req.ID, Error: Errorf(CodeInternal, "%s failed: %v", req.Method, p)}
+		}
+	}()
+	v, err := h(ctx, sess, req.Params)
+	if err == nil {
+		return result(req.ID, v)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		e = &Error{Code: CodeInternal, Message: err.Error()}
+	}
+	return Frame{ID: req.ID, Error: e}
+}
+
+func result(id string, v any) Frame {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return Frame{ID: id, Error: Errorf(CodeInternal, "encode result: %v", err)}
+	}
+	return Frame{ID: id, Result: raw}
+}
