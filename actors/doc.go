@@ -1,0 +1,2 @@
+// Package actors is the control plane of one machine.
+package actors
