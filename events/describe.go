@@ -64,7 +64,7 @@ func describe(e Event) string {
 func describeDataflow(e Event) string {
 	switch e := e.(type) {
 	case DataflowCreated:
-		return fmt.Sprintf("dataflow %sof %s accepted, %s", named(e.Name), e.Path, count(len(e.Nodes), "node"))
+		return fmt.Sprintf("dataflow %sof %s accepted, %s", named(e.Name), e.Path, count(uint64(len(e.Nodes)), "node"))
 	case DataflowStarted:
 		return "dataflow started, every node is ready"
 	case DataflowStartFailed:
@@ -94,7 +94,7 @@ func describeNodeLife(e Event) string {
 	case NodeFinished:
 		return "node " + e.Status + reason(e.Error)
 	case NodeCrashLooped:
-		return fmt.Sprintf("crash loop: %s, %d restarts so far%s", count(int(e.Crashes), "crash"), e.Total, reason(e.Error))
+		return fmt.Sprintf("crash loop: %s, %d restarts so far%s", count(e.Crashes, "crash"), e.Total, reason(e.Error))
 	case NodeStopRequested:
 		what := "stop requested"
 		if e.Restart {
@@ -130,7 +130,7 @@ func describeNode(e Event) string {
 	case NodeInputRecovered:
 		return fmt.Sprintf("input %s recovered", e.Input)
 	case NodeMessagesDropped:
-		return fmt.Sprintf("input %s dropped %s%s", e.Input, count(int(e.Count), "message"), reason(e.Cause))
+		return fmt.Sprintf("input %s dropped %s%s", e.Input, count(e.Count, "message"), reason(e.Cause))
 	case NodeRejected:
 		return "connection rejected" + reason(e.Reason)
 	}
@@ -184,7 +184,7 @@ func ladder(grace time.Duration, force bool) string {
 	return fmt.Sprintf(", grace %s", grace)
 }
 
-func count(n int, what string) string {
+func count(n uint64, what string) string {
 	switch {
 	case n == 1:
 		return "1 " + what
@@ -215,10 +215,11 @@ func oneLine(text string) string {
 		}
 		if unicode.IsPrint(r) {
 			b.WriteRune(r)
+			n++
 		} else {
-			fmt.Fprintf(&b, "\\u%04x", r)
+			escaped, _ := fmt.Fprintf(&b, "\\u%04x", r)
+			n += escaped
 		}
-		n++
 	}
 	return b.String()
 }
