@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -22,8 +23,8 @@ func NewName() string {
 
 // SocketPath returns a fresh path for a shim's socket: in $XDG_RUNTIME_DIR/dora, else
 // /run/dora, else a private folder in /tmp. The folder exists afterwards, belongs to this
-// user and has mode 0700. Private says that the folder was made for this socket alone.
-func SocketPath() (path string, private bool, err error) {
+// user and has mode 0700.
+func SocketPath() (string, error) {
 	name := NewName()
 	var tried []error
 	for _, dir := range socketDirs() {
@@ -35,14 +36,14 @@ func SocketPath() (path string, private bool, err error) {
 			tried = append(tried, err)
 			continue
 		}
-		return filepath.Join(dir, name), false, nil
+		return filepath.Join(dir, name), nil
 	}
-	dir, err := os.MkdirTemp("/tmp", "dora-")
+	dir, err := os.MkdirTemp("/tmp", "dora-x")
 	if err != nil {
 		tried = append(tried, err)
-		return "", false, fmt.Errorf("no folder for the shim's socket; set XDG_RUNTIME_DIR to a private folder with a short path: %w", errors.Join(tried...))
+		return "", fmt.Errorf("no folder for the shim's socket; set XDG_RUNTIME_DIR to a private folder with a short path: %w", errors.Join(tried...))
 	}
-	return filepath.Join(dir, name), true, nil
+	return filepath.Join(dir, name), nil
 }
 
 func socketDirs() []string {
@@ -75,4 +76,15 @@ func ownDir(dir string) error {
 		return os.Chmod(dir, 0o700)
 	}
 	return nil
+}
+
+// RemoveSocket removes a socket and, if it was made for this socket alone, its folder.
+func RemoveSocket(path string) {
+	if path == "" {
+		return
+	}
+	os.Remove(path)
+	if dir := filepath.Dir(path); strings.HasPrefix(dir, "/tmp/dora-x") {
+		os.Remove(dir) // fails unless empty, which is right
+	}
 }

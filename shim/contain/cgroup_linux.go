@@ -1,0 +1,133 @@
+package contain
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// CreateCgroup makes a cgroup (version 2) named dora-<name> below this process's own, if
+// this user may and the kernel can kill it as one (5.14). An error is an ordinary answer:
+// nothing was delegated to us.
+func CreateCgroup(name string) (string, error) {
+	own, err := ownCgroup()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(own, "dora-"+name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err != nil {
+		os.Remove(dir)
+		return "", fmt.Errorf("cgroup.kill is not known to this kernel: %w", err)
+	}
+	return dir, nil
+}
+
+// ownCgroup is the folder of this process's cgroup in the unified hierarchy.
+func ownCgroup() (string, error) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	rel, ok := "", false
+	for line := range strings.Lines(string(b)) {
+		if p, found := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); found {
+			rel, ok = p, true
+		}
+	}
+	if !ok || strings.HasPrefix(rel, "/..") {
+		return "", errors.New("this process has no cgroup of version 2 in reach")
+	}
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	// mountinfo: id parent major:minor root mountpoint options... - type source super
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		before, after, ok := strings.Cut(sc.Text(), " - ")
+		if !ok || !strings.HasPrefix(after, "cgroup2 ") {
+			continue
+		}
+		fields := strings.Fields(before)
+		if len(fields) < 5 {
+			continue
+		}
+		below, ok := strings.CutPrefix(rel, strings.TrimSuffix(fields[3], "/"))
+		if !ok {
+			continue
+		}
+		return filepath.Join(unescape(fields[4]), below), nil
+	}
+	return "", errors.New("cgroup version 2 is not mounted")
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// KillCgroup kills everything in a cgroup made by CreateCgroup and removes it. It waits at
+// most limit for the processes to be gone.
+func KillCgroup(dir string, limit time.Duration) error {
+	if dir == "" || !strings.HasPrefix(filepath.Base(dir), "dora-") {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("kill cgroup %s: %w", dir, err)
+	}
+	return RemoveCgroup(dir, limit)
+}
+
+// RemoveCgroup removes a cgroup once nothing lives in it, waiting at most limit. Groups
+// that a node made inside it are removed too.
+func RemoveCgroup(dir string, limit time.Duration) error {
+	if dir == "" {
+		return nil
+	}
+	start := time.Now()
+	for {
+		events, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err == nil && bytes.Contains(events, []byte("populated 0")) {
+			if err = removeTree(dir); err == nil {
+				return nil
+			}
+		}
+		if time.Since(start) > limit {
+			return fmt.Errorf("cgroup %s does not get empty", dir)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// removeTree removes a cgroup and those below it; their files cannot be removed one by
+// one.
+func removeTree(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.Remove(dir)
+}

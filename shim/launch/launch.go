@@ -1,0 +1,259 @@
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dora-go/dora/shim/folder"
+	"github.com/dora-go/dora/shim/guard"
+	"github.com/dora-go/dora/transport/link"
+)
+
+// DefaultTimeout bounds Launch and Adopt, unless the context ends sooner.
+const DefaultTimeout = 10 * time.Second
+
+// Options says which shim to start.
+type Options struct {
+	// Executable is the dora binary; empty means this process's own file, even if it was
+	// replaced since.
+	Executable string
+	// StateDir is the state folder (DORA_HOME); made absolute.
+	StateDir string
+	// Dataflow is the UUID of the dataflow.
+	Dataflow string
+	// Token names this shim to the daemon; empty means a fresh one.
+	Token string
+	// Epoch below which the shim refuses commands from its first moment.
+	Epoch uint64
+	// Version of dora, for the hello.
+	Version string
+	// ParentPipe ends the shim, and everything below, as soon as this process is gone or
+	// the Handle is closed (`dora run`).
+	ParentPipe bool
+	// Env is the environment of guard and shim; nil means this process's. The nodes'
+	// environment comes with link.Load.
+	Env []string
+	// Timeout until the shim has introduced itself (DefaultTimeout).
+	Timeout time.Duration
+}
+
+// Launch starts a guard and its shim and connects to it.
+func Launch(ctx context.Context, o Options) (*Handle, error) {
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Token == "" {
+		o.Token = folder.NewName() + folder.NewName()
+	}
+	state, err := filepath.Abs(o.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("launch shim: state folder %s: %w", o.StateDir, err)
+	}
+	dir, err := folder.Create(state, o.Dataflow)
+	if err != nil {
+		return nil, fmt.Errorf("launch shim: %w", err)
+	}
+	if held, err := folder.Held(dir); err != nil {
+		return nil, fmt.Errorf("launch shim: %w", err)
+	} else if held {
+		owner, _ := folder.ReadOwner(dir)
+		return nil, fmt.Errorf("launch shim: dataflow %s has a live shim already (pid %d): %w", o.Dataflow, owner.PID, folder.ErrHeld)
+	}
+	if err := folder.WriteWant(dir, folder.Want{Token: o.Token, Epoch: o.Epoch}); err != nil {
+		return nil, fmt.Errorf("launch shim: %w", err)
+	}
+	h := &Handle{dir: dir, lost: make(chan struct{}), closed: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	if err := h.launch(ctx, o); err != nil {
+		h.abandon()
+		return nil, fmt.Errorf("launch shim of dataflow %s: %w", o.Dataflow, err)
+	}
+	return h, nil
+}
+
+func (h *Handle) launch(ctx context.Context, o Options) error {
+	readyR, readyW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer readyR.Close()
+	err = h.startGuard(o, readyW)
+	readyW.Close()
+	if err != nil {
+		return err
+	}
+	r, err := readReady(ctx, readyR)
+	if err != nil {
+		return h.explain(err)
+	}
+	if r.Error != "" {
+		return errors.New(r.Error)
+	}
+	h.owner = r.Owner
+	return h.connect(ctx)
+}
+
+// startGuard runs the guard in a session of its own: no signal of the terminal reaches it.
+func (h *Handle) startGuard(o Options, readyW *os.File) error {
+	cfg := guard.Config{
+		Dir: h.dir, Dataflow: o.Dataflow, Token: o.Token, Version: o.Version,
+		ParentPipe: o.ParentPipe, Mark: folder.NewName(),
+	}
+	env := o.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	stderr, err := os.OpenFile(filepath.Join(h.dir, folder.StderrName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	path := o.Executable
+	if path == "" {
+		path = selfPath()
+	}
+	cmd := &exec.Cmd{
+		Path: path, Args: []string{"dora", "shim", "guard", o.Dataflow},
+		Env: append(env[:len(env):len(env)], cfg.Encode()), Dir: "/",
+		Stdout: stderr, Stderr: stderr,
+		ExtraFiles:  []*os.File{readyW}, // descriptor 3
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if o.ParentPipe {
+		parentR, parentW, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer parentR.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, parentR)
+		h.parent = parentW
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start guard %s: %w", path, err)
+	}
+	h.guardDone = make(chan struct{})
+	h.guard = cmd.Process
+	go func() {
+		cmd.Wait()
+		close(h.guardDone)
+	}()
+	return nil
+}
+
+// selfPath is this process's own file: the link in /proc leads to it even if the path was
+// replaced by a newer release.
+func selfPath() string {
+	if _, err := os.Lstat("/proc/self/exe"); err == nil {
+		return "/proc/self/exe"
+	}
+	p, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return p
+}
+
+func readReady(ctx context.Context, r *os.File) (guard.Ready, error) {
+	var msg guard.Ready
+	if t, ok := ctx.Deadline(); ok {
+		r.SetReadDeadline(t)
+	}
+	stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	body, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return msg, fmt.Errorf("the shim does not answer: %w", err)
+	}
+	if len(body) == 0 {
+		return msg, errors.New("guard or shim ended at once")
+	}
+	if err := json.Unmarshal(body, &msg); err != nil {
+		return msg, fmt.Errorf("the shim's answer is damaged: %w", err)
+	}
+	return msg, nil
+}
+
+// explain adds what guard and shim printed.
+func (h *Handle) explain(err error) error {
+	if h.guardDone != nil {
+		select {
+		case <-h.guardDone:
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	b, _ := os.ReadFile(filepath.Join(h.dir, folder.StderrName))
+	if len(b) > 2000 {
+		b = b[len(b)-2000:]
+	}
+	if text := strings.TrimSpace(string(b)); text != "" {
+		return fmt.Errorf("%w; it printed: %s", err, text)
+	}
+	return err
+}
+
+// abandon gives up on a shim that was never reached.
+func (h *Handle) abandon() {
+	if h.Conn != nil {
+		h.Conn.Close()
+	}
+	if h.parent != nil {
+		h.parent.Close()
+	}
+	if h.guard != nil {
+		// The shim finds another token, should it still be on its way to the lock.
+		folder.WriteWant(h.dir, folder.Want{Token: "none-" + folder.NewName()})
+		h.guard.Signal(syscall.SIGTERM)
+	}
+}
+
+// connect dials the shim, reads its hello, and starts to watch its life.
+func (h *Handle) connect(ctx context.Context) error {
+	conn, hello, err := dial(ctx, h.owner)
+	if err != nil {
+		return err
+	}
+	h.Conn, h.Hello = conn, hello
+	if err := h.watch(); err != nil {
+		conn.Close()
+		return err
+	}
+	return nil
+}
+
+func dial(ctx context.Context, owner folder.Owner) (*link.Conn, *link.Hello, error) {
+	until, ok := ctx.Deadline()
+	if !ok {
+		until = time.Now().Add(DefaultTimeout)
+	}
+	conn, err := link.Dial(owner.Socket, time.Until(until))
+	if err != nil {
+		return nil, nil, err
+	}
+	conn.SetDeadline(until)
+	msg, err := conn.ReadMessage()
+	if err == nil && msg.Hello == nil {
+		err = errors.New("the first message is no hello")
+	}
+	if err == nil && msg.Hello.Token != owner.Token {
+		err = fmt.Errorf("the shim has token %q, not %q", msg.Hello.Token, owner.Token)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, nil, fmt.Errorf("hello of shim %d: %w", owner.PID, err)
+	}
+	conn.SetDeadline(time.Time{})
+	return conn, msg.Hello, nil
+}
