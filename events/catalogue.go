@@ -49,6 +49,14 @@ type DataflowCreated struct {
 	Nodes      []string `json:"nodes"`       // ids in file order
 	EnvNames   []string `json:"env_names,omitempty"`
 	Command    string   `json:"command,omitempty"` // "run", "start", "restart"
+	LogDir     string   `json:"log_dir,omitempty"` // absolute
+	AllowShell bool     `json:"allow_shell,omitempty"`
+	UV         bool     `json:"uv,omitempty"`
+	Debug      bool     `json:"debug,omitempty"`
+	// ExitWhenNodesFinish: timers and logs do not count as work.
+	ExitWhenNodesFinish bool `json:"exit_when_nodes_finish,omitempty"`
+	// FinishGrace of nodes that do not set their own; negative: no bound.
+	FinishGrace time.Duration `json:"finish_grace,omitempty"`
 }
 
 // ShimStartIntended and ShimStarted: the shim of a dataflow on this machine.
@@ -67,6 +75,8 @@ type ShimStarted struct {
 // ShimLost: the shim's lock was found free; its nodes are gone.
 type ShimLost struct {
 	Token string `json:"token"`
+	// Error is set if the shim never came up.
+	Error string `json:"error,omitempty"`
 }
 
 // DataflowStarted: every static node subscribed and the barrier was released.
@@ -106,7 +116,10 @@ type NodeSpawnIntended struct {
 	Generation   uint64 `json:"generation"`
 	Token        string `json:"token"`
 	RestartCount uint32 `json:"restart_count"`
-	Cause        string `json:"cause"` // "start", "restart policy", "node restart"
+	Cause        string `json:"cause"` // "start", "restart policy", "node restart", "shim lost"
+	// Through is set in a crash loop: this one intent stands for all generations up to
+	// Through; the token of generation g is then Token + "." + g.
+	Through uint64 `json:"through,omitempty"`
 }
 
 // NodeSpawned: the process exists.
@@ -175,6 +188,8 @@ type NodeRestartScheduled struct {
 	Total uint32        `json:"total"` // restarts since the start of the dataflow
 	Delay time.Duration `json:"delay"`
 	Cause string        `json:"cause"` // "restart policy", "node restart", "shim lost"
+	// WindowStart is when the counting of Count began (zero if nothing was counted).
+	WindowStart time.Time `json:"window_start,omitzero"`
 }
 
 // NodeGaveUp: the restart policy is exhausted.
