@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/dataflow"
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+)
+
+// defaultGrace is what a node gets between its Stop event and SIGTERM.
+const defaultGrace = 10 * time.Second
+
+type runOptions struct {
+	stopAfter  durationFlag
+	uv         bool
+	debug      bool
+	allowShell bool
+	filter     logFilter
+	format     choiceFlag
+	exitWhen   bool
+	exitGiven  bool
+}
+
+func newRunCmd() *cobra.Command {
+	o := &runOptions{format: choiceFlag{value: "pretty", choices: logFormats}}
+	cmd := &cobra.Command{
+		Use:   "run <PATH>",
+		Short: "Run a dataflow here, without coordinator or daemon",
+		Long: `Run a dataflow here, without coordinator or daemon.
+
+Build lines of the nodes are run first. Logs go to stderr; every line is also kept in
+out/<uuid>/log_<node>.jsonl beside the dataflow file, and the history of the run in
+out/<uuid>/events.journal (read it with "dora events out/<uuid>").
+
+Ctrl-C stops the nodes, a second Ctrl-C kills them. The exit code is 1 if a node failed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := fromEnv(cmd, map[string]string{"log-level": "DORA_LOG_LEVEL", "log-format": "DORA_LOG_FORMAT",
+				"log-filter": "DORA_LOG_FILTER", "allow-shell-nodes": "DORA_ALLOW_SHELL_NODES"})
+			if err != nil {
+				return err
+			}
+			o.exitGiven = cmd.Flags().Changed("exit-when-nodes-finish")
+			return o.run(cmd.Context(), args[0])
+		},
+	}
+	f := cmd.Flags()
+	f.Var(&o.stopAfter, "stop-after", "stop after this time, counted from when all nodes are ready (30s, 5m, 1h30m)")
+	f.BoolVar(&o.uv, "uv", false, "use uv for Python nodes")
+	f.BoolVar(&o.debug, "debug", false, "let every topic be inspected (same as publish_all_messages_to_zenoh: true)")
+	f.BoolVar(&o.allowShell, "allow-shell-nodes", false, "allow nodes with `path: shell`")
+	f.Var(levelFlag{&o.filter}, "log-level", "lowest level shown: error, warn, info, debug, trace, stdout (everything)")
+	f.Var(&o.format, "log-format", "output format: pretty, json, compact")
+	f.Var(filterFlag{&o.filter}, "log-filter", `levels of single nodes, for example "node1=debug,node2=warn"`)
+	f.BoolVar(&o.exitWhen, "exit-when-nodes-finish", false, "timers alone keep no node running (overrides the dataflow file)")
+	return cmd
+}
+
+func (o *runOptions) run(ctx context.Context, path string) error {
+	env := capturedEnv()
+	desc, text, err := loadForRun(path)
+	if err != nil {
+		return err
+	}
+	// One channel for the whole command: a Ctrl-C while building ends the build.
+	sigs := make(chan os.Signal, 4)
+	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(sigs)
+
+	if err := buildBeforeRun(ctx, desc, env, sigs); err != nil {
+		return err
+	}
+	if diags := dataflow.CheckPaths(desc, env); len(diags.Errors()) > 0 {
+		return errors.New(diags.Errors().Error())
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	r := &runner{opts: o, env: env, desc: desc, text: string(text), uuid: id.String(), sigs: sigs}
+	return r.run(ctx)
+}
+
+// loadForRun reads the descriptor, prints warnings, and refuses what cannot be run.
+func loadForRun(path string) (*dataflow.Descriptor, []byte, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	desc, text, diags := dataflow.Load(abs)
+	if errs := diags.Errors(); len(errs) > 0 {
+		return nil, nil, errors.New(errs.Error())
+	}
+	if errs := dataflow.Unsupported(desc).Errors(); len(errs) > 0 {
+		return nil, nil, errors.New(errs.Error())
+	}
+	for _, w := range diags.Warnings() {
+		fmt.Fprintln(os.Stderr, w)
+	}
+	return desc, text, nil
+}
+
+func buildBeforeRun(ctx context.Context, desc *dataflow.Descriptor, env []string, sigs <-chan os.Signal) error {
+	lines, err := buildLines(desc, env)
+	if err != nil || len(lines) == 0 {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-sigs:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return runBuilds(ctx, lines, os.Stderr)
+}
+
+// failureText words the end of a failed dataflow: root causes with the node's last
+// stderr lines, then how many errors only followed from them.
+func failureText(res actors.Result) string {
+	var b strings.Builder
+	b.WriteString("Dataflow failed:\n")
+	consequential := 0
+	for _, f := range res.Failures {
+		if f.CausedBy != "" {
+			consequential++
+			continue
+		}
+		fmt.Fprintf(&b, "  Node `%s` failed: %s\n", f.Node, f.Error)
+		for _, line := range f.Stderr {
+			fmt.Fprintf(&b, "    %s\n", printable(line))
+		}
+	}
+	switch {
+	case consequential == 1:
+		b.WriteString("  There is 1 more consequential error.\n")
+	case consequential > 1:
+		fmt.Fprintf(&b, "  There are %d more consequential errors.\n", consequential)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/dataflow"
+	"github.com/dora-go/dora/journal"
+	"github.com/dora-go/dora/transport/link"
+	"github.com/sirupsen/logrus"
+)
+
+// runner is one `dora run`: coordinator and daemon in this process, a real shim below.
+type runner struct {
+	opts *runOptions
+	env  []string
+	desc *dataflow.Descriptor
+	text string
+	uuid string
+	sigs <-chan os.Signal
+
+	logDir  string
+	screen  *screen
+	log     *logrus.Logger
+	daemon  *actors.Daemon
+	control *controlServer
+}
+
+func (r *runner) run(ctx context.Context) error {
+	dir := r.desc.Dir()
+	r.logDir = filepath.Join(dir, "out", r.uuid)
+	if err := os.MkdirAll(r.logDir, 0o755); err != nil {
+		return fmt.Errorf("folder for logs: %w\n  fix: make %s writable", err, dir)
+	}
+	store, err := journal.OpenFile(filepath.Join(r.logDir, journal.RunFile), journal.FileOptions{})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+
+	r.screen = newScreen(os.Stderr, r.opts, r.uuid)
+	defer r.screen.close()
+	r.log = r.screen.logger()
+
+	launcher, err := newShimLauncher(r)
+	if err != nil {
+		return err
+	}
+	defer launcher.close()
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	r.daemon, err = actors.Open(actors.Options{Store: store, Clock: actors.SystemClock(), Log: r.log, Machine: "local",
+		Version: version, PID: os.Getpid(), BootID: boot, Launcher: launcher, NewToken: newToken})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.daemon.Close(context.Background()) }()
+
+	record, finish, err := r.announce()
+	if err != nil {
+		return err
+	}
+	res, err := r.superviseRun(ctx)
+	if err != nil {
+		finish(record, "Failed", err.Error())
+		return err
+	}
+	launcher.close() // everything is gone and every log line shown before the verdict
+	if res.Status == "failed" {
+		finish(record, "Failed", reason(res))
+		return r.screen.fail(failureText(res))
+	}
+	finish(record, "Finished", "")
+	return nil
+}
+
+// announce opens the control socket and records the run, so that other commands find it.
+func (r *runner) announce() (*runRecord, func(*runRecord, string, string), error) {
+	l, socket, err := listenControl()
+	if err != nil {
+		return nil, nil, err
+	}
+	r.control = newControlServer(r)
+	go func() { _ = r.control.srv.Serve(l) }()
+	rec := &runRecord{UUID: r.uuid, PID: os.Getpid(), Socket: socket, Path: r.desc.File, WorkingDir: r.desc.Dir(),
+		LogDir: r.logDir, StartedAt: time.Now()}
+	for _, n := range r.desc.Nodes {
+		rec.Nodes = append(rec.Nodes, n.ID)
+	}
+	f, err := rec.register()
+	if err != nil {
+		r.control.srv.Close()
+		return nil, nil, err
+	}
+	return rec, func(rec *runRecord, status, why string) {
+		r.control.srv.Close()
+		rec.finish(f, status, why)
+	}, nil
+}
+
+// superviseRun starts the dataflow and waits for its end; Ctrl-C once stops it, twice
+// kills it, and so does the end of --stop-after.
+func (r *runner) superviseRun(ctx context.Context) (actors.Result, error) {
+	req := actors.StartRequest{UUID: r.uuid, Descriptor: r.desc, Text: r.text, Path: r.desc.File, WorkingDir: r.desc.Dir(),
+		LogDir: r.logDir, Env: r.env, AllowShell: r.opts.allowShell, UV: r.opts.uv, Debug: r.opts.debug || r.desc.Debug, Command: "run"}
+	if r.opts.exitGiven {
+		req.ExitWhenNodesFinish = &r.opts.exitWhen
+	}
+	if err := r.daemon.Start(ctx, req); err != nil {
+		return actors.Result{}, err
+	}
+	r.log.Infof("dataflow %s: logs in %s", r.uuid, r.logDir)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type outcome struct {
+		res actors.Result
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		res, err := r.daemon.Wait(ctx, r.uuid)
+		done <- outcome{res, err}
+	}()
+	var timer <-chan time.Time
+	started := make(chan struct{})
+	if r.opts.stopAfter.set {
+		go func() {
+			if ok, err := r.daemon.Started(ctx, r.uuid); ok && err == nil {
+				close(started)
+			}
+		}()
+	}
+	for interrupts := 0; ; {
+		stop := actors.StopRequest{Grace: defaultGrace}
+		select {
+		case o := <-done:
+			return o.res, o.err
+		case <-started:
+			started, timer = nil, time.After(r.opts.stopAfter.d)
+			continue
+		case <-timer:
+			stop.Cause = "stop-after"
+		case <-r.sigs:
+			interrupts++
+			stop.Cause, stop.Force = "ctrl-c", interrupts > 1
+			if stop.Force {
+				r.log.Warn("second interrupt: killing all nodes")
+			} else {
+				r.log.Info("stopping all nodes; interrupt again to kill them")
+			}
+		}
+		if err := r.daemon.Stop(ctx, r.uuid, stop); err != nil && !errors.Is(err, context.Canceled) {
+			r.log.Warn(err)
+		}
+	}
+}
+
+func reason(res actors.Result) string {
+	var parts []string
+	for _, f := range res.Failures {
+		if f.CausedBy == "" {
+			parts = append(parts, fmt.Sprintf("node %s %s", f.Node, f.Error))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// logLine is what the launcher hands to the screen.
+func (r *runner) logLine(l *link.LogLine) { r.screen.show(l) }
