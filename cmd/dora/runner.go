@@ -12,7 +12,7 @@ import (
 	"github.com/dora-go/dora/actors"
 	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/journal"
-	"github.com/dora-go/dora/transport/link"
+	"github.com/dora-go/dora/shim/folder"
 	"github.com/sirupsen/logrus"
 )
 
@@ -48,17 +48,13 @@ func (r *runner) run(ctx context.Context) error {
 	defer r.screen.close()
 	r.log = r.screen.logger()
 
-	launcher, err := newShimLauncher(r)
+	launcher, err := newShimLauncher(r.screen.show)
 	if err != nil {
 		return err
 	}
 	defer launcher.close()
-	boot, err := bootID()
-	if err != nil {
-		return err
-	}
 	r.daemon, err = actors.Open(actors.Options{Store: store, Clock: actors.SystemClock(), Log: r.log, Machine: "local",
-		Version: version, PID: os.Getpid(), BootID: boot, Launcher: launcher, NewToken: newToken})
+		Version: version, PID: os.Getpid(), BootID: folder.BootID(), Launcher: launcher, NewToken: newToken})
 	if err != nil {
 		return err
 	}
@@ -73,7 +69,9 @@ func (r *runner) run(ctx context.Context) error {
 		finish(record, "Failed", err.Error())
 		return err
 	}
-	launcher.close() // everything is gone and every log line shown before the verdict
+	// Everything is gone and every log line shown before the verdict.
+	_ = r.daemon.Close(context.Background())
+	launcher.close()
 	if res.Status == "failed" {
 		finish(record, "Failed", reason(res))
 		return r.screen.fail(failureText(res))
@@ -172,6 +170,3 @@ func reason(res actors.Result) string {
 	}
 	return strings.Join(parts, "; ")
 }
-
-// logLine is what the launcher hands to the screen.
-func (r *runner) logLine(l *link.LogLine) { r.screen.show(l) }

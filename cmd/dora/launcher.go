@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/shim/launch"
+	"github.com/dora-go/dora/transport/link"
+)
+
+// shimLauncher is the effect "a shim for this dataflow" under `dora run`: guard and shim
+// are real processes that hold a pipe of ours and end with us.
+type shimLauncher struct {
+	home string
+	show func(*link.LogLine)
+
+	mu    sync.Mutex
+	shims []*runShim
+}
+
+func newShimLauncher(show func(*link.LogLine)) (*shimLauncher, error) {
+	home, err := doraHome()
+	if err != nil {
+		return nil, err
+	}
+	return &shimLauncher{home: home, show: show}, nil
+}
+
+// logsCommandID marks our own command among those of the actors.
+const logsCommandID = 1 << 62
+
+// Launch implements actors.Launcher.
+func (l *shimLauncher) Launch(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {
+	h, err := launch.Launch(ctx, launch.Options{StateDir: l.home, Dataflow: req.Dataflow, Token: req.Token, Epoch: req.Epoch,
+		Version: version, ParentPipe: true})
+	if err != nil {
+		return nil, err
+	}
+	s := &runShim{h: h, conn: h.Conn, req: req, show: l.show, done: make(chan struct{})}
+	l.mu.Lock()
+	l.shims = append(l.shims, s)
+	l.mu.Unlock()
+	if err := s.conn.Send(s.logsCommand()); err != nil {
+		_ = h.Close()
+		return nil, err
+	}
+	go s.read()
+	return s, nil
+}
+
+// close ends every shim and waits until all of their processes are gone.
+func (l *shimLauncher) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.shims {
+		s.end()
+	}
+	l.shims = nil
+}
+
+// runShim is one shim and its reader.
+type runShim struct {
+	h    *launch.Handle
+	req  actors.LaunchRequest
+	show func(*link.LogLine)
+	done chan struct{} // closed when the reader has ended
+
+	mu   sync.Mutex
+	conn *link.Conn
+}
+
+func (s *runShim) logsCommand() link.Command {
+	return link.Command{ID: logsCommandID, Epoch: s.req.Epoch, Logs: &link.Logs{On: true}}
+}
+
+// Send implements actors.Shim.
+func (s *runShim) Send(c link.Command) error {
+	s.mu.Lock()
+	conn := s.conn
+	s.mu.Unlock()
+	return conn.Send(c)
+}
+
+// Close implements actors.Shim. The shim itself ends when the launcher is closed.
+func (s *runShim) Close() error { return nil }
+
+// read delivers messages until the shim is lost, reconnecting when only the connection
+// broke. Facts that a dead shim had written but not sent are delivered from its file.
+func (s *runShim) read() {
+	defer close(s.done)
+	s.req.Sink(link.Message{Hello: s.h.Hello})
+	for {
+		s.readConn()
+		select {
+		case <-s.h.Lost():
+			s.deliverLeftFacts()
+			s.req.Lost(fmt.Errorf("shim process %d ended", s.h.Owner().PID))
+			return
+		case <-time.After(20 * time.Millisecond): // a broken connection of a live shim
+			if err := s.redial(); err != nil {
+				continue
+			}
+		}
+	}
+}
+
+func (s *runShim) readConn() {
+	for {
+		m, err := s.conn.ReadMessage()
+		switch {
+		case err != nil:
+			return
+		case m.Log != nil:
+			s.show(m.Log)
+		case m.LogGap != nil:
+			s.show(&link.LogLine{At: time.Now(), Level: "warn", Stream: "dora",
+				Message: fmt.Sprintf("%d lines are not shown here because the terminal was too slow; the log files have them", m.LogGap.Count)})
+		case m.Reply != nil && m.Reply.ID == logsCommandID:
+		default:
+			s.req.Sink(*m)
+		}
+	}
+}
+
+func (s *runShim) redial() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.h.Redial(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.conn = s.h.Conn
+	s.mu.Unlock()
+	s.req.Sink(link.Message{Hello: s.h.Hello})
+	return s.Send(s.logsCommand())
+}
+
+func (s *runShim) deliverLeftFacts() {
+	facts, err := (launch.Found{Dir: s.h.Dir()}).Facts()
+	if err != nil {
+		return // the folder is gone: the shim ended in order and nothing was left
+	}
+	for i := range facts {
+		s.req.Sink(link.Message{Fact: &facts[i]})
+	}
+}
+
+// endPatience is how long a shim that was told to end may take before its pipe is closed.
+const endPatience = 2 * time.Second
+
+func (s *runShim) end() {
+	select {
+	case <-s.done:
+	case <-time.After(endPatience):
+	}
+	_ = s.h.Close()
+	if g := s.h.GuardDone(); g != nil {
+		select {
+		case <-g:
+		case <-time.After(endPatience):
+		}
+	}
+	select {
+	case <-s.done:
+	case <-time.After(endPatience):
+	}
+}
+
+// newToken makes an unguessable name.
+func newToken() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
