@@ -23,6 +23,9 @@ func checkAs(d arrow.ArrayData, dt arrow.DataType, depth int) error {
 	if ext, ok := dt.(arrow.ExtensionType); ok {
 		return checkAs(d, ext.StorageType(), depth)
 	}
+	if n := d.NullN(); d.Len() < 0 || n < 0 || n > d.Len() {
+		return fmt.Errorf("length %d with %d nulls", d.Len(), n)
+	}
 	if err := checkValidity(d, dt); err != nil {
 		return err
 	}
@@ -58,6 +61,8 @@ func checkAs(d arrow.ArrayData, dt arrow.DataType, depth int) error {
 		return checkRunEnds(d)
 	case arrow.UnionType:
 		return checkUnion(d, dt)
+	case arrow.DecimalType:
+		return checkDecimal(d, dt)
 	case arrow.FixedWidthDataType:
 		return checkFixedWidth(d, 1, dt.BitWidth())
 	}
@@ -116,6 +121,15 @@ func checkFixedWidth(d arrow.ArrayData, i, bits int) error {
 		return fmt.Errorf("a buffer of %d bytes for %d values of %d bits", have, d.Len(), bits)
 	}
 	return nil
+}
+
+// checkDecimal also bounds the type's numbers, which arithmetic indexes by.
+func checkDecimal(d arrow.ArrayData, dt arrow.DecimalType) error {
+	digits := int32(map[int]int{32: 9, 64: 18, 128: 38, 256: 76}[dt.BitWidth()])
+	if p, s := dt.GetPrecision(), dt.GetScale(); p < 1 || p > digits || s > p || s < -digits {
+		return fmt.Errorf("precision %d and scale %d, the type has %d digits", p, s, digits)
+	}
+	return checkFixedWidth(d, 1, dt.BitWidth())
 }
 
 // uintAt reads the i-th little-endian integer of 1, 2, 4 or 8 bytes, sign

@@ -42,6 +42,7 @@ func decode(data []byte, free func()) (arrow.Array, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(data), MaxSize)
 	}
+	data = data[:len(data):len(data)] // damaged metadata must not reach beyond
 	body := wrap(data, free)
 	defer body.Release()
 	s := &stream{rest: data, whole: data, body: body}
@@ -86,7 +87,7 @@ func wrap(data []byte, free func()) *memory.Buffer {
 	if free == nil {
 		return memory.NewBufferBytes(data)
 	}
-	return memory.NewBufferWithAllocator(data, releaser{free: free})
+	return memory.NewBufferWithAllocator(data, &releaser{free: free})
 }
 
 // releaser is an allocator that only ever frees.
@@ -95,4 +96,4 @@ type releaser struct {
 	free func()
 }
 
-func (r releaser) Free([]byte) { r.free() }
+func (r *releaser) Free([]byte) { r.free() }

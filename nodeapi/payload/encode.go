@@ -1,9 +1,9 @@
 package payload
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -28,6 +28,7 @@ var (
 	ErrInvalid = errors.New("not a valid arrow payload")
 
 	endOfStream = [8]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
+	zeros       [alignment]byte
 )
 
 // Encoded is an array made ready to be sent. It refers to the array's own
@@ -52,14 +53,66 @@ func (e *Encoded) AppendTo(dst []byte) []byte {
 	return dst
 }
 
-// Encode prepares arr for sending. The result refers to the memory of arr.
+// Encode prepares arr for sending. The result refers to the memory of arr;
+// only arrays that are slices of others are copied first, so that a slice travels
+// without its parent.
 func Encode(arr arrow.Array) (*Encoded, error) {
 	if arr == nil {
 		return nil, errors.New("cannot encode a nil arrow array; send an empty array.Null instead")
 	}
+	if sliced(arr.Data()) {
+		if arr.Len() == 0 {
+			return encode(array.NewBuilder(memory.DefaultAllocator, arr.DataType()).NewArray())
+		}
+		if u, ok := arr.(*array.DenseUnion); ok {
+			return encode(rebased(u))
+		}
+		if e, err := encodeCopy(arr); err == nil || errors.Is(err, ErrTooLarge) {
+			return e, err
+		}
+		// Sparse unions cannot be concatenated; the Arrow writer cuts them itself.
+	}
+	e, err := encode(arr)
+	if err != nil && !errors.Is(err, ErrTooLarge) {
+		// List offsets that start above zero make the Arrow writer slice the
+		// values itself, beyond their end at times. A compact copy has none.
+		if again, copyErr := encodeCopy(arr); copyErr == nil {
+			return again, nil
+		}
+	}
+	return e, err
+}
+
+// sliced says whether any part of d starts inside a larger buffer.
+func sliced(d arrow.ArrayData) bool {
+	if d.Offset() != 0 {
+		return true
+	}
+	return slices.ContainsFunc(d.Children(), sliced)
+}
+
+// rebased makes a slice of a dense union start at offset zero. Its children stay
+// whole: finding what the slice needs of them would mean to rewrite every offset.
+func rebased(u *array.DenseUnion) arrow.Array {
+	d, lo, hi := u.Data(), u.Data().Offset(), u.Data().Offset()+u.Len()
+	codes := memory.NewBufferBytes(d.Buffers()[1].Bytes()[lo:hi])
+	offsets := memory.NewBufferBytes(d.Buffers()[2].Bytes()[4*lo : 4*hi])
+	whole := array.NewData(d.DataType(), u.Len(), []*memory.Buffer{nil, codes, offsets}, d.Children(), 0, 0)
+	return array.MakeFromData(whole)
+}
+
+func encodeCopy(arr arrow.Array) (*Encoded, error) {
+	compact, err := array.Concatenate([]arrow.Array{arr}, memory.DefaultAllocator)
+	if err != nil {
+		return nil, fmt.Errorf("encode arrow array of type %s: copy the slice: %w", arr.DataType(), err)
+	}
+	return encode(compact)
+}
+
+func encode(arr arrow.Array) (*Encoded, error) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: Column, Type: arr.DataType(), Nullable: true}}, nil)
-	e := &Encoded{}
-	w := ipc.NewWriterWithPayloadWriter((*collector)(e), ipc.WithSchema(schema))
+	c := &collector{}
+	w := ipc.NewWriterWithPayloadWriter(c, ipc.WithSchema(schema))
 	batch := array.NewRecordBatch(schema, []arrow.Array{arr}, int64(arr.Len()))
 	defer batch.Release()
 	if err := w.Write(batch); err != nil {
@@ -68,7 +121,10 @@ func Encode(arr arrow.Array) (*Encoded, error) {
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("encode arrow array of type %s: %w", arr.DataType(), err)
 	}
-	return e.checked()
+	if c.out.size > MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d; split the array", ErrTooLarge, c.out.size, MaxSize)
+	}
+	return &c.out, nil
 }
 
 // EncodeBytes prepares data as an array of UInt8, without a copy.
@@ -80,45 +136,3 @@ func EncodeBytes(data []byte) (*Encoded, error) {
 	defer arr.Release()
 	return Encode(arr)
 }
-
-func (e *Encoded) checked() (*Encoded, error) {
-	if e.size > MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d; split the array", ErrTooLarge, e.size, MaxSize)
-	}
-	return e, nil
-}
-
-// collector receives the messages of the Arrow writer and lays them out on
-// 64-byte boundaries. It keeps the buffers by reference.
-type collector Encoded
-
-func (c *collector) Start() error { return nil }
-
-func (c *collector) WritePayload(p ipc.Payload) error {
-	meta := p.Meta()
-	defer meta.Release()
-	head := make([]byte, roundUp(8+meta.Len()))
-	binary.LittleEndian.PutUint32(head, 0xffffffff)
-	binary.LittleEndian.PutUint32(head[4:], uint32(len(head)-8))
-	copy(head[8:], meta.Bytes())
-	if _, err := c.Write(head); err != nil {
-		return err
-	}
-	return p.SerializeBody(c)
-}
-
-func (c *collector) Close() error {
-	_, err := c.Write(endOfStream[:])
-	return err
-}
-
-// Write keeps b instead of copying it. The Arrow writer hands over whole
-// buffers and its own zero padding, none of which it changes afterwards; what it
-// made for this batch (rebased offsets, say) lives in garbage collected memory.
-func (c *collector) Write(b []byte) (int, error) {
-	c.segments = append(c.segments, b)
-	c.size += len(b)
-	return len(b), nil
-}
-
-func roundUp(n int) int { return (n + alignment - 1) &^ (alignment - 1) }

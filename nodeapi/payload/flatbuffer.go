@@ -18,7 +18,10 @@ const (
 
 	metadataV5 = 4
 
-	typeUnion = 14 // Type union of Schema.fbs
+	// Numbers of the Type union of Schema.fbs.
+	typeUnion      = 14
+	typeBinaryView = 23
+	typeUtf8View   = 24
 
 	maxFields = 4096 // of one schema, nested ones included
 	maxDepth  = 64   // of nested fields, as in the Arrow reader
@@ -30,7 +33,15 @@ var errTable = errors.New("message metadata is damaged")
 type messageInfo struct {
 	kind    byte
 	bodyLen uint64
-	columns int // of a schema
+	schema  schemaInfo // of a schema message
+}
+
+// schemaInfo is what must be known of a schema to check the batches after it.
+type schemaInfo struct {
+	columns   int
+	views     int // string and binary view fields outside of dictionaries
+	dictViews int // inside of dictionaries
+	fields    int // all, nested ones included
 }
 
 // table is a FlatBuffers table at position pos of buf.
@@ -41,7 +52,9 @@ type table struct {
 	vsize  uint64
 }
 
-func inspect(meta []byte) (messageInfo, error) {
+// inspect checks the metadata of one message; schema is what the stream's first
+// message said.
+func inspect(meta []byte, schema schemaInfo) (messageInfo, error) {
 	t, err := tableAt(meta, 0)
 	if err != nil {
 		return messageInfo{}, err
@@ -65,34 +78,37 @@ func inspect(meta []byte) (messageInfo, error) {
 	}
 	switch info.kind {
 	case kindSchema:
-		info.columns, err = checkSchema(header)
+		info.schema, err = checkSchema(header)
 	case kindDictionaryBatch:
 		batch, ok, terr := header.tableField(1)
 		if terr != nil || !ok {
 			return info, errTable
 		}
-		err = checkBatch(batch, info.bodyLen)
+		err = checkBatch(batch, info.bodyLen, 0, schema.dictViews)
 	case kindRecordBatch:
-		err = checkBatch(header, info.bodyLen)
+		err = checkBatch(header, info.bodyLen, schema.views, schema.views)
 	default:
 		err = fmt.Errorf("message of kind %d", info.kind)
 	}
 	return info, err
 }
 
-func checkSchema(t table) (columns int, err error) {
+func checkSchema(t table) (s schemaInfo, err error) {
 	if t.byteField(0) != 0 { // Endianness.Big
-		return 0, errors.New("values are big-endian")
+		return s, errors.New("values are big-endian")
 	}
 	if err := t.checkKeyValues(2); err != nil {
-		return 0, err
+		return s, err
 	}
-	budget := maxFields
-	return checkFields(t, 1, &budget, maxDepth)
+	s.columns, err = s.checkFields(t, 1, maxDepth, false)
+	if err == nil && s.dictViews > 1 {
+		err = errors.New("more than one field of string views inside dictionaries")
+	}
+	return s, err
 }
 
 // checkFields walks the vector of Field tables in slot of t.
-func checkFields(t table, slot int, budget *int, depth int) (int, error) {
+func (s *schemaInfo) checkFields(t table, slot, depth int, inDict bool) (int, error) {
 	if depth == 0 {
 		return 0, fmt.Errorf("fields nested deeper than %d", maxDepth)
 	}
@@ -101,21 +117,21 @@ func checkFields(t table, slot int, budget *int, depth int) (int, error) {
 		return 0, err
 	}
 	for i := range n {
-		if *budget--; *budget < 0 {
+		if s.fields++; s.fields > maxFields {
 			return 0, fmt.Errorf("more than %d fields", maxFields)
 		}
 		field, err := tableAt(t.buf, at+4*i)
 		if err != nil {
 			return 0, err
 		}
-		if err := checkField(field, budget, depth-1); err != nil {
+		if err := s.checkField(field, depth-1, inDict); err != nil {
 			return 0, err
 		}
 	}
 	return int(n), nil
 }
 
-func checkField(f table, budget *int, depth int) error {
+func (s *schemaInfo) checkField(f table, depth int, inDict bool) error {
 	if err := f.checkKeyValues(6); err != nil {
 		return err
 	}
@@ -126,21 +142,33 @@ func checkField(f table, budget *int, depth int) error {
 	if !ok {
 		return errors.New("a field without a type")
 	}
-	if f.byteField(2) == typeUnion {
+	if f.field(4, 4) != 0 {
+		inDict = true
+	}
+	switch f.byteField(2) {
+	case typeUnion:
 		if _, _, err := typ.vectorField(1, 4); err != nil {
 			return err
 		}
+	case typeBinaryView, typeUtf8View:
+		if inDict {
+			s.dictViews++
+		} else {
+			s.views++
+		}
 	}
-	_, err = checkFields(f, 5, budget, depth)
+	_, err = s.checkFields(f, 5, depth, inDict)
 	return err
 }
 
-// checkBatch checks a RecordBatch table against the length of its body.
-func checkBatch(t table, bodyLen uint64) error {
+// checkBatch checks a RecordBatch table against the length of its body. It must
+// have between minViews and maxViews counts of variadic buffers: the Arrow reader
+// takes one per view field, whether it is there or not.
+func checkBatch(t table, bodyLen uint64, minViews, maxViews int) error {
 	if t.int64Field(0) < 0 {
 		return errors.New("negative row count")
 	}
-	if _, ok, _ := t.tableField(3); ok {
+	if t.field(3, 0) != 0 {
 		return errors.New("its body is compressed; send it without compression")
 	}
 	at, nodes, err := t.vectorField(1, 16)
@@ -166,6 +194,10 @@ func checkBatch(t table, bodyLen uint64) error {
 	at, counts, err := t.vectorField(4, 8)
 	if err != nil {
 		return err
+	}
+	present := t.field(4, 4) != 0
+	if present && counts == 0 || counts < uint64(minViews) || counts > uint64(maxViews) {
+		return fmt.Errorf("%d counts of variadic buffers for %d to %d fields", counts, minViews, maxViews)
 	}
 	left := buffers
 	for i := range counts {
@@ -217,8 +249,9 @@ func tableAt(buf []byte, at uint64) (table, error) {
 // field returns the position of slot's value, 0 if the table has none or if
 // width bytes there would lie outside the buffer.
 func (t table) field(slot int, width uint64) uint64 {
+	// Exactly the reader's condition, odd sizes of damaged tables included.
 	o := uint64(4 + 2*slot)
-	if o+2 > t.vsize {
+	if o >= t.vsize || t.vtable+o+2 > uint64(len(t.buf)) {
 		return 0
 	}
 	off := uint64(binary.LittleEndian.Uint16(t.buf[t.vtable+o:]))

@@ -16,6 +16,7 @@ type stream struct {
 	body    *memory.Buffer // the whole payload; messages are slices of it
 	whole   []byte
 	msg     *ipc.Message
+	schema  schemaInfo
 	batches int
 	ended   bool
 }
@@ -53,7 +54,7 @@ func (s *stream) Message() (*ipc.Message, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: a message of %d bytes in a rest of %d", ErrInvalid, n, len(s.rest))
 	}
-	info, err := inspect(meta)
+	info, err := inspect(meta, s.schema)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -82,8 +83,9 @@ func (s *stream) take(n uint64) ([]byte, bool) {
 func (s *stream) count(info messageInfo) error {
 	switch info.kind {
 	case kindSchema:
-		if info.columns != 1 {
-			return fmt.Errorf("%w: %d columns, want 1", ErrInvalid, info.columns)
+		s.schema = info.schema
+		if n := info.schema.columns; n != 1 {
+			return fmt.Errorf("%w: %d columns, want 1", ErrInvalid, n)
 		}
 	case kindRecordBatch:
 		if s.batches++; s.batches > 1 {
