@@ -116,9 +116,9 @@ type rawRouting struct {
 // rawCommunication is how to reach the daemon: {Tcp: {socket_addr}} in JSON, a mapping
 // with the tag !Tcp in YAML.
 type rawCommunication struct {
-	Tcp *struct {
+	Tcp struct {
 		Addr string `json:"socket_addr" yaml:"socket_addr"`
-	}
+	} `json:"Tcp" yaml:"Tcp"`
 }
 
 // rawSize is a number of bytes, or text like "128MB".
@@ -133,6 +133,9 @@ type rawInput struct {
 }
 
 func (r *rawConfig) set(key string, node ast.Node) error {
+	if _, null := node.(*ast.NullNode); null {
+		return nil // an option that is not given
+	}
 	switch key {
 	case "dataflow_id":
 		return yaml.NodeToValue(node, &r.Dataflow)
@@ -241,7 +244,7 @@ func (r *rawConfig) config() (*Config, error) {
 	if r.Node == "" {
 		return nil, errors.New("node_id is missing")
 	}
-	if r.Communication.Tcp == nil || r.Communication.Tcp.Addr == "" {
+	if r.Communication.Tcp.Addr == "" {
 		return nil, errors.New("daemon_communication has no TCP address (socket_addr)")
 	}
 	c := &Config{
