@@ -53,6 +53,10 @@ func TestGoldenRegister(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := NewRegister(id, "sender", goldenTime)
+	if want.Version != GoVersion || CheckVersion(want.Version, want.MetadataVersion) != nil {
+		t.Fatalf("a Go node registers with %q", want.Version)
+	}
+	want.Version = ProtocolVersion
 	if got := AppendRequest(nil, want); !bytes.Equal(got, body) {
 		t.Fatalf("encoded\n%x, want\n%x", got, body)
 	}

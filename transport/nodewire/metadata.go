@@ -47,10 +47,11 @@ type Parameter struct {
 
 // Reserved parameter names (node protocol of dora 1.1.0).
 const (
-	ParamFraming   = "_framing" // "arrow-ipc" on every message with Arrow data
-	ParamRequestID = "request_id"
-	ParamGoalID    = "goal_id"
-	ParamFlush     = "flush" // true: older queued messages of the input are obsolete
+	ParamFraming    = "_framing" // "arrow-ipc" on every message with Arrow data
+	ParamRequestID  = "request_id"
+	ParamGoalID     = "goal_id"
+	ParamGoalStatus = "goal_status"
+	ParamFlush      = "flush" // true: older queued messages of the input are obsolete
 	// ParamStartupMarker marks probes of the direct path; they carry no data.
 	ParamStartupMarker = "__dora_startup_marker"
 )
@@ -59,8 +60,8 @@ const (
 type MessageFlags uint8
 
 const (
-	// Correlated messages belong to a request or goal (a request_id or a goal_...
-	// parameter) and are not dropped for being old.
+	// Correlated messages belong to a request or goal (they have a request_id, goal_id
+	// or goal_status) and are not dropped for being old.
 	Correlated MessageFlags = 1 << iota
 	// Flush: the message obsoletes older queued ones of its input.
 	Flush
@@ -166,8 +167,11 @@ func (d *decoder) skipParameter(key []byte) (flags MessageFlags) {
 }
 
 func isCorrelation(key []byte) bool {
-	const goal = "goal_"
-	return string(key) == ParamRequestID || len(key) > len(goal) && string(key[:len(goal)]) == goal
+	switch string(key) {
+	case ParamRequestID, ParamGoalID, ParamGoalStatus:
+		return true
+	}
+	return false
 }
 
 // Metadata decodes the metadata of the message. The result does not alias the frame.

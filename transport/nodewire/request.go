@@ -173,8 +173,8 @@ func AppendSendHead(dst []byte, output string, m Metadata, payload int) []byte {
 	return binary.AppendUvarint(dst, uint64(payload))
 }
 
-// NewRegister is the request that opens every connection of a node.
+// NewRegister is the request that opens every connection of a Go node.
 func NewRegister(dataflow UUID, node string, at Timestamp) *Request {
 	return &Request{Kind: Register, Time: at, Dataflow: dataflow, Node: node,
-		Version: ProtocolVersion, MetadataVersion: MetadataVersion}
+		Version: GoVersion, MetadataVersion: MetadataVersion}
 }

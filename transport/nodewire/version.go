@@ -10,6 +10,11 @@ import (
 // ProtocolVersion is the dora release whose node protocol this package speaks.
 const ProtocolVersion = "1.1.0"
 
+// GoVersion is what Go nodes register with. The build metadata does not count when
+// versions are compared, here and in official dora; it tells our shim that the node has
+// no direct path.
+const GoVersion = ProtocolVersion + "+go"
+
 // UUID of a dataflow.
 type UUID [16]byte
 
