@@ -1,0 +1,251 @@
+package nodeapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/dora-go/dora/nodeapi/payload"
+	"github.com/dora-go/dora/transport/nodewire"
+)
+
+// ErrClosed is returned by methods of a node after Close.
+var ErrClosed = errors.New("the node is closed")
+
+// Node is this process's place in a dataflow: it receives the events of its inputs and
+// sends outputs. Its methods may be used from many goroutines.
+type Node struct {
+	cfg   *nodewire.Config
+	clock *nodewire.Clock
+	link  transport
+	queue *queue
+	log   *slog.Logger
+
+	ctx      context.Context
+	cancel   context.CancelFunc
+	received chan struct{} // closed when the receiving goroutine has ended
+	closing  sync.Once
+	closeErr error
+
+	mu      sync.Mutex
+	outputs map[string]outputState
+}
+
+type outputState int
+
+const (
+	outputUnknown outputState = iota // not in the dataflow
+	outputOpen
+	outputClosed
+	outputIgnored // unknown, and that was said
+)
+
+// start connects and waits for the dataflow's start.
+func start(ctx context.Context, cfg *nodewire.Config) (*Node, error) {
+	clock := nodewire.NewClock()
+	return startWith(ctx, cfg, clock, newTCP(cfg, clock))
+}
+
+func startWith(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clock, link transport) (*Node, error) {
+	if err := link.subscribe(ctx); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, clock: clock, link: link, queue: newQueue(cfg.Inputs),
+		log:      slog.New(NewLogHandler(os.Stdout, cfg.Node)),
+		received: make(chan struct{}),
+		outputs:  make(map[string]outputState, len(cfg.Outputs)),
+	}
+	for _, o := range cfg.Outputs {
+		n.outputs[o] = outputOpen
+	}
+	n.ctx, n.cancel = context.WithCancel(ctx)
+	go n.receive()
+	return n, nil
+}
+
+// receive fills the queue until the stream ends.
+func (n *Node) receive() {
+	defer close(n.received)
+	err := n.link.receive(n.queue)
+	if err != nil && n.ctx.Err() == nil {
+		n.queue.push(item{err: err})
+	}
+	n.queue.seal()
+}
+
+// ID of the node in the dataflow.
+func (n *Node) ID() string { return n.cfg.Node }
+
+// DataflowID is the UUID of the running dataflow.
+func (n *Node) DataflowID() string { return n.cfg.Dataflow.String() }
+
+// RestartCount says how often this node was restarted; 0 for its first process.
+func (n *Node) RestartCount() int { return int(n.cfg.RestartCount) }
+
+// Inputs of the node as the dataflow names them, sorted.
+func (n *Node) Inputs() []string {
+	ids := make([]string, 0, len(n.cfg.Inputs))
+	for _, in := range n.cfg.Inputs {
+		ids = append(ids, in.ID)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Outputs of the node that the dataflow names, sorted.
+func (n *Node) Outputs() []string {
+	ids := slices.Clone(n.cfg.Outputs)
+	slices.Sort(ids)
+	return ids
+}
+
+// Now reads the node's hybrid logical clock. Every reading is later than all before it
+// and than every message received so far.
+func (n *Node) Now() Timestamp { return timestampOf(n.clock.Now()) }
+
+// Logger writes structured lines to standard output in the form that dora reads: their
+// level, message and attributes arrive in the logs of the dataflow as such. The node
+// does not install it anywhere; slog.SetDefault(node.Logger()) is the caller's choice.
+func (n *Node) Logger() *slog.Logger { return n.log }
+
+// Dropped returns how many messages each input has dropped because its queue was full
+// since the last call. Inputs that dropped nothing are left out.
+func (n *Node) Dropped() map[string]uint64 { return n.queue.drops() }
+
+// Recv waits for the next event. After the last one it returns io.EOF: the events end
+// after a Stop and the messages that were queued before it, or when the connection to
+// the daemon is lost, which an Error event reports first. If ctx or the node's own
+// context is done, Recv returns its error; after Close, ErrClosed.
+func (n *Node) Recv(ctx context.Context) (Event, error) {
+	for {
+		it, err := n.queue.pop(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ev := convert(&it); ev != nil {
+			return ev, nil
+		}
+	}
+}
+
+// Events iterates over all events up to the last one, see Recv. It also ends when the
+// node's context is done or the node is closed.
+//
+//	for event := range node.Events() {
+//		switch event := event.(type) {
+//		case *nodeapi.Input:
+//			...
+//			event.Release()
+//		case *nodeapi.Stop:
+//			// optional: the iteration ends by itself
+//		}
+//	}
+func (n *Node) Events() iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		for {
+			ev, err := n.Recv(context.Background())
+			if err != nil || !yield(ev) {
+				return
+			}
+		}
+	}
+}
+
+// Close leaves the dataflow: no more events, then the outputs are closed, which the
+// receivers learn after everything that was sent. It returns once the daemon has
+// confirmed it. Closing again does nothing. A process that ends without Close has the
+// same effect, except that the daemon judges by its exit code.
+func (n *Node) Close() error {
+	n.closing.Do(func() { n.closeErr = n.close() })
+	return n.closeErr
+}
+
+func (n *Node) close() error {
+	n.queue.close(ErrClosed)
+	err := n.link.unsubscribe()
+	<-n.received
+	n.mu.Lock()
+	var open []string
+	for id, state := range n.outputs {
+		if state == outputOpen {
+			open = append(open, id)
+			n.outputs[id] = outputClosed
+		}
+	}
+	n.mu.Unlock()
+	slices.Sort(open)
+	err = errors.Join(err, n.link.finish(open))
+	n.cancel()
+	n.link.abort()
+	if err != nil {
+		return fmt.Errorf("close node %s: %w", n.cfg.Node, err)
+	}
+	return nil
+}
+
+// convert makes the public event, decoding what was left undecoded, or nil if it is of
+// no concern to nodes.
+func convert(it *item) Event {
+	if it.err != nil {
+		return &Error{Err: it.err}
+	}
+	ev := &it.ev
+	switch ev.Kind {
+	case nodewire.Input:
+		return convertInput(it)
+	case nodewire.Stop:
+		return &Stop{Cause: StopManual}
+	case nodewire.AllInputsClosed:
+		return &Stop{Cause: StopAllInputsClosed}
+	case nodewire.InputClosed:
+		return &InputClosed{ID: ev.ID}
+	case nodewire.InputRecovered:
+		return &InputRecovered{ID: ev.ID}
+	case nodewire.NodeRestarted:
+		return &NodeRestarted{Node: ev.Node}
+	case nodewire.NodeFailed:
+		return &NodeFailed{Node: ev.Node, Inputs: ev.Inputs, Reason: ev.Error}
+	case nodewire.ParamUpdate:
+		if !json.Valid(ev.Value) {
+			return &Error{Err: fmt.Errorf("parameter %s: its new value is not JSON: %q", ev.Key, ev.Value)}
+		}
+		return &ParamUpdate{Key: ev.Key, Value: ev.Value}
+	case nodewire.ParamDeleted:
+		return &ParamDeleted{Key: ev.Key}
+	case nodewire.Reload:
+		return &Reload{Operator: ev.Operator}
+	}
+	return nil
+}
+
+func convertInput(it *item) Event {
+	md, err := metadataOf(it.ev.Message)
+	if err != nil {
+		it.release()
+		return &Error{Err: fmt.Errorf("input %s: %w", it.ev.ID, err)}
+	}
+	in := &Input{ID: it.ev.ID, Metadata: md}
+	if !it.ev.Message.HasData {
+		it.release()
+		in.Data = array.NewNull(0)
+		return in
+	}
+	frame := it.frame
+	if in.Data, err = payload.Decode(it.ev.Message.Payload, frame.Release); err != nil {
+		return &Error{Err: fmt.Errorf("input %s: %w", it.ev.ID, err)}
+	}
+	return in
+}
+
+// interface guards
+var _ io.Closer = (*Node)(nil)

@@ -1,0 +1,135 @@
+package nodeapi
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/dora-go/dora/nodeapi/payload"
+	"github.com/dora-go/dora/transport/nodewire"
+)
+
+var (
+	// ErrOutputClosed is returned for a message on an output that this node closed.
+	ErrOutputClosed = errors.New("the output is closed")
+	// ErrUnknownOutput is returned by CloseOutputs for an output that the dataflow does
+	// not name.
+	ErrUnknownOutput = errors.New("the dataflow names no such output of this node")
+)
+
+// SendOption adds something to one message.
+type SendOption func(*sendOptions)
+
+type sendOptions struct {
+	parameters Parameters
+}
+
+// With adds one parameter to the message's metadata.
+func With(name string, value Parameter) SendOption {
+	return func(o *sendOptions) {
+		if o.parameters == nil {
+			o.parameters = make(Parameters)
+		}
+		o.parameters[name] = value
+	}
+}
+
+// WithParameters adds parameters to the message's metadata, for example those of the
+// message it answers: WithParameters(input.Metadata.Parameters).
+func WithParameters(p Parameters) SendOption {
+	return func(o *sendOptions) {
+		if o.parameters == nil {
+			o.parameters = make(Parameters, len(p))
+		}
+		maps.Copy(o.parameters, p)
+	}
+}
+
+// SendOutput sends an array on an output. The array may be released or reused when
+// SendOutput returns. It waits while a receiver with queue_policy backpressure keeps
+// the daemon from taking more.
+//
+// An output that the dataflow does not name is ignored, with a warning in the log the
+// first time: nobody asked for it. A message may have up to 64 MiB.
+func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) error {
+	if ok, err := n.mayOutput(output); !ok {
+		return err
+	}
+	encoded, err := payload.Encode(data)
+	if err != nil {
+		return fmt.Errorf("output %s: %w", output, err)
+	}
+	return n.send(output, encoded, opts)
+}
+
+// SendBytes sends raw bytes: an array of type UInt8. See SendOutput.
+func (n *Node) SendBytes(output string, data []byte, opts ...SendOption) error {
+	if ok, err := n.mayOutput(output); !ok {
+		return err
+	}
+	encoded, err := payload.EncodeBytes(data)
+	if err != nil {
+		return fmt.Errorf("output %s: %w", output, err)
+	}
+	return n.send(output, encoded, opts)
+}
+
+func (n *Node) send(output string, data *payload.Encoded, opts []SendOption) error {
+	var o sendOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	md := nodewire.Metadata{Time: n.clock.Now(), Parameters: wireParameters(o.parameters)}
+	return n.link.send(output, md, data)
+}
+
+// mayOutput says whether a message on output is to be sent.
+func (n *Node) mayOutput(output string) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch n.outputs[output] {
+	case outputOpen:
+		return true, nil
+	case outputClosed:
+		if n.queue.ended() {
+			return false, fmt.Errorf("output %s: %w", output, ErrClosed)
+		}
+		return false, fmt.Errorf("output %s: %w", output, ErrOutputClosed)
+	case outputUnknown:
+		n.outputs[output] = outputIgnored
+		n.log.Warn("messages on an output that the dataflow does not name are ignored",
+			"output", output, "outputs", strings.Join(n.cfg.Outputs, ", "))
+	}
+	return false, nil
+}
+
+// CloseOutputs tells receivers that nothing more comes on these outputs. Either all
+// are closed or, if one is unknown, none. Closing again does nothing.
+func (n *Node) CloseOutputs(outputs ...string) error {
+	n.mu.Lock()
+	var open []string
+	for _, id := range outputs {
+		switch n.outputs[id] {
+		case outputOpen:
+			open = append(open, id)
+		case outputClosed:
+		default:
+			n.mu.Unlock()
+			return fmt.Errorf("close output %s: %w; it names %s", id, ErrUnknownOutput, strings.Join(n.cfg.Outputs, ", "))
+		}
+	}
+	slices.Sort(open)
+	open = slices.Compact(open)
+	for _, id := range open {
+		n.outputs[id] = outputClosed
+	}
+	n.mu.Unlock()
+	if len(open) == 0 {
+		return nil
+	}
+	return n.link.closeOutputs(open)
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// pace is the load of a latency row: messages of so many bytes, one per tick of a timer.
+type pace struct {
+	bytes  int
+	every  time.Duration
+	count  int // messages that are measured
+	warmUp int // messages before them
+}
+
+func (p pace) String() string {
+	size := fmt.Sprintf("%d B", p.bytes)
+	switch {
+	case p.bytes >= 1<<20 && p.bytes%(1<<20) == 0:
+		size = fmt.Sprintf("%d MiB", p.bytes>>20)
+	case p.bytes >= 1e6 && p.bytes%1e6 == 0:
+		size = fmt.Sprintf("%d MB", p.bytes/1e6)
+	}
+	return fmt.Sprintf("%s every %v", size, p.every)
+}
+
+// slower is the same load at half the rate.
+func (p pace) slower() pace {
+	p.every *= 2
+	return p
+}
+
+// maxLost is the share of messages that may not arrive: official nodes that send to each
+// other directly drop a message rather than wait (seen once in some thousand of 1 MiB on a
+// busy machine, with the real dora). More is a fault, not a measurement.
+const maxLost = 0.05
+
+// maxQueued is the share of messages that may be sent while the one before is still under
+// way; beyond it the figure is not a latency of single messages.
+const maxQueued = 0.25
+
+// pythonLatency measures official Python nodes, one sender and one receiver.
+func (w *workshop) pythonLatency(d dora, p pace, env []string) func(context.Context) (sample, error) {
+	return func(ctx context.Context) (sample, error) {
+		limit := time.Minute + 4*time.Duration(p.warmUp+p.count)*p.every
+		r, err := w.newRun(ctx, d, w.pairGraph(p), env, limit)
+		if err != nil {
+			return sample{}, err
+		}
+		got, err := r.receive(p)
+		return got, errors.Join(err, r.close())
+	}
+}
+
+// pairGraph is sender -> receiver. The tick's queue holds one entry, so that a late sender
+// skips ticks instead of catching up; the data's holds many, so that nothing is dropped.
+func (w *workshop) pairGraph(p pace) graph {
+	env := map[string]string{"BENCH_BYTES": strconv.Itoa(p.bytes), "BENCH_COUNT": strconv.Itoa(p.warmUp + p.count)}
+	return graph{Nodes: []graphNode{
+		{ID: "sender", Path: w.script("sender.py"), Outputs: []string{"data"}, Env: env,
+			Inputs: map[string]graphInput{"tick": {timer(p.every), 1}}},
+		{ID: "receiver", Path: w.script("receiver.py"), Env: env,
+			Inputs: map[string]graphInput{"data": {"sender/data", 100}}},
+	}}
+}
+
+func timer(every time.Duration) string {
+	return "dora/timer/millis/" + strconv.FormatInt(every.Milliseconds(), 10)
+}
+
+// receive runs the dataflow and sums up its one-way latencies in microseconds.
+func (r *run) receive(p pace) (sample, error) {
+	if _, err := r.toEnd(); err != nil {
+		return sample{}, err
+	}
+	got, err := readReceived(r.results())
+	if err != nil {
+		return sample{}, fmt.Errorf("%w%s", err, r.logTail())
+	}
+	lost, err := got.check(p.warmUp + p.count)
+	if err != nil {
+		return sample{}, fmt.Errorf("%w%s", err, r.logTail())
+	}
+	values, err := got.latencies(p)
+	if err != nil {
+		return sample{}, err
+	}
+	s := sampleOf(values)
+	s.Lost = lost
+	return s, nil
+}
+
+// received is what receiver.py writes: per message in the order of arrival its number and
+// the two clocks in nanoseconds.
+type received struct {
+	Seq     []int   `json:"seq"`
+	T0      []int64 `json:"t0"`
+	T1      []int64 `json:"t1"`
+	Damaged int     `json:"damaged"`
+}
+
+func readReceived(results string) (received, error) {
+	var got received
+	raw, err := os.ReadFile(filepath.Join(results, "received.json"))
+	if err != nil {
+		return got, fmt.Errorf("the receiver left no result: %w", err)
+	}
+	if err := json.Unmarshal(raw, &got); err != nil {
+		return got, fmt.Errorf("the receiver's result: %w", err)
+	}
+	return got, nil
+}
+
+// check says how many of the messages 0 to count-1 did not arrive. More than maxLost of
+// them, damaged ones, and ones out of order or there twice are errors.
+func (got received) check(count int) (lost int, err error) {
+	if len(got.T0) != len(got.Seq) || len(got.T1) != len(got.Seq) {
+		return 0, errors.New("the receiver's lists differ in length")
+	}
+	last := -1
+	for place, seq := range got.Seq {
+		if seq <= last || seq >= count {
+			return 0, fmt.Errorf("message %d arrived in place %d, after message %d", seq, place, last)
+		}
+		last = seq
+	}
+	if got.Damaged > 0 {
+		return 0, fmt.Errorf("%d of %d messages arrived damaged", got.Damaged, count)
+	}
+	if lost = count - len(got.Seq); float64(lost) > math.Ceil(maxLost*float64(count)) || lost == count {
+		return lost, fmt.Errorf("%d of %d messages did not arrive", lost, count)
+	}
+	return lost, nil
+}
+
+// latencies is t1 - t0 in microseconds of the messages after the warm-up.
+func (got received) latencies(p pace) ([]float64, error) {
+	var values []float64
+	queued := 0
+	for i, seq := range got.Seq {
+		if seq < p.warmUp {
+			continue
+		}
+		took := got.T1[i] - got.T0[i]
+		if took <= 0 {
+			return nil, fmt.Errorf("message %d arrived %d ns before it was sent", seq, -took)
+		}
+		values = append(values, float64(took)/1e3)
+		if i > 0 && got.T0[i] < got.T1[i-1] {
+			queued++
+		}
+	}
+	if float64(queued) > maxQueued*float64(p.count) {
+		return nil, fmt.Errorf("%w: %d of %d messages, one every %v, were sent while the one before was under way",
+			errTooFast, queued, p.count, p.every)
+	}
+	return values, nil
+}

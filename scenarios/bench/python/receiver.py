@@ -1,0 +1,46 @@
+"""Receives messages until its input closes and writes what it saw to BENCH_OUT.
+
+received.json holds, in the order of arrival, the lists `seq`, `t0` and `t1` (nanoseconds
+of CLOCK_MONOTONIC) and the number `damaged` of messages whose bytes were not what the
+sender made. Content is checked after the clock was read, and between messages.
+The file `receiving` appears with the first message.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from dora import Node
+from payload import intact
+
+
+def main() -> None:
+    size = int(os.environ["BENCH_BYTES"])
+    out = Path(os.environ["BENCH_OUT"])
+    node = Node()
+    seqs, sent, arrived, damaged = [], [], [], 0
+    while True:
+        event = node.next()
+        now = time.perf_counter_ns()
+        if event is None:
+            break
+        if event["type"] == "INPUT":
+            metadata = event["metadata"]
+            seqs.append(metadata["seq"])
+            sent.append(metadata["t0"])
+            arrived.append(now)
+            if not intact(event["value"], metadata["seq"], size, metadata["crc"]):
+                damaged += 1
+            if len(seqs) == 1:
+                (out / "receiving").touch()
+        # The message's shared memory is free again only when nobody refers to it.
+        event = None
+    result = {"seq": seqs, "t0": sent, "t1": arrived, "damaged": damaged}
+    partial = out / "received.json.partial"
+    partial.write_text(json.dumps(result))
+    partial.rename(out / "received.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// bin holds dora and testnode, built once.
+var bin string
+
+func TestMain(m *testing.M) {
+	code, err := buildAndRun(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func buildAndRun(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "dora-cli-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	bin = filepath.Join(dir, "bin")
+	for name, pkg := range map[string]string{"dora": "cmd/dora", "testnode": "scenarios/testnode"} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(bin, name), "github.com/dora-go/dora/"+pkg)
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil {
+			return 1, fmt.Errorf("build %s: %w", pkg, err)
+		}
+	}
+	return m.Run(), nil
+}
+
+func TestScripts(t *testing.T) {
+	python := os.Getenv("DORA_TEST_PYTHON")
+	if python == "" {
+		t.Fatal("DORA_TEST_PYTHON is not set: run `task setup`, then DORA_TEST_PYTHON=$PWD/.venv/bin/python")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			home := filepath.Join(env.WorkDir, ".home")
+			for k, v := range map[string]string{
+				"HOME": home, "DORA_HOME": filepath.Join(home, ".dora"), "XDG_RUNTIME_DIR": filepath.Join(home, "r"),
+				"PATH": strings.Join([]string{bin, filepath.Dir(python), os.Getenv("PATH")}, ":"),
+				"BIN":  bin, "NO_COLOR": "1",
+			} {
+				env.Setenv(k, v)
+			}
+			mark := "dora-cli-test-" + filepath.Base(env.WorkDir) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+			env.Setenv("DORA_TEST_MARK", mark)
+			env.Defer(func() { assertNothingLeft(t, mark) })
+			return os.MkdirAll(filepath.Join(home, "r"), 0o700)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"dora":   func(ts *testscript.TestScript, neg bool, args []string) { expect(ts, code(neg), "dora", args) },
+			"rc":     cmdRC,
+			"within": cmdWithin,
+		},
+	})
+}
+
+// code is the exit code of a command that must succeed, or fail with an error (1).
+func code(neg bool) int {
+	if neg {
+		return 1
+	}
+	return 0
+}
+
+// expect runs a program and checks its exit code.
+func expect(ts *testscript.TestScript, want int, prog string, args []string) {
+	err := ts.Exec(prog, args...)
+	got := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%s: %v", prog, err)
+	}
+	if got != want {
+		ts.Fatalf("%s %s: exit code %d, want %d", prog, strings.Join(args, " "), got, want)
+	}
+	if text := ts.ReadFile("stderr"); strings.Contains(text, "panic:") || strings.Contains(text, "goroutine ") {
+		ts.Fatalf("stack trace on stderr")
+	}
+}
+
+// rc CODE PROGRAM ARGS... checks the exact exit code.
+func cmdRC(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: rc CODE PROGRAM ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	expect(ts, want, args[1], args[2:])
+}
+
+// within MIN MAX CODE PROGRAM ARGS... also checks how long it took.
+func cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: within MIN MAX CODE PROGRAM ARGS...")
+	}
+	least, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	most, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	start := time.Now()
+	cmdRC(ts, false, args[2:])
+	if took := time.Since(start); took < least || took > most {
+		ts.Fatalf("took %v, want %v to %v", took, least, most)
+	}
+}
+
+// assertNothingLeft looks for processes that carry the mark in their environment.
+func assertNothingLeft(t *testing.T, mark string) {
+	deadline := time.Now().Add(3 * time.Second)
+	for {
+		left := marked(mark)
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("processes left behind: %s", strings.Join(left, "; "))
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func marked(mark string) []string {
+	var left []string
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range procs {
+		env, err := os.ReadFile(filepath.Join(p, "environ"))
+		if err != nil || !strings.Contains(string(env), mark) {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join(p, "cmdline"))
+		left = append(left, filepath.Base(p)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+	}
+	return left
+}
