@@ -50,6 +50,9 @@ func (c *Conn) Close() error { return c.nc.Close() }
 // SetDeadline bounds reads and writes that follow.
 func (c *Conn) SetDeadline(t time.Time) error { return c.nc.SetDeadline(t) }
 
+// SetWriteDeadline bounds the writes that follow.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.nc.SetWriteDeadline(t) }
+
 // Send writes v (a Command or a Message) as one frame.
 func (c *Conn) Send(v any) error {
 	c.mu.Lock()

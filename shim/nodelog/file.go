@@ -1,0 +1,161 @@
+package nodelog
+
+import (
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// queueBytes bounds what waits for the disk, per node.
+	queueBytes = 2 << 20
+	// stallPatience is how long a node's output may wait for a full queue to move.
+	stallPatience = 250 * time.Millisecond
+	// DefaultRotated is the number of rotated files that are kept.
+	DefaultRotated = 5
+)
+
+// FileName is the name of a node's log file.
+func FileName(node string) string { return "log_" + node + ".jsonl" }
+
+// file writes one node's log file in a goroutine of its own, so that a slow disk is not a
+// slow node.
+type file struct {
+	path    string
+	node    string
+	limit   int64 // 0: never rotate
+	rotated int
+	warn    func(text string)
+
+	mu      sync.Mutex
+	more    sync.Cond // signals the writer
+	room    chan struct{}
+	queue   []byte
+	writing bool
+	lost    uint64 // since the last line that was written
+	stalled bool
+	closed  bool
+	done    chan struct{}
+
+	// Of the writer alone.
+	f      *os.File
+	size   int64
+	failed bool // a warning was given for this episode
+}
+
+func newFile(path, node string, limit int64, rotated int, warn func(string)) *file {
+	if rotated <= 0 {
+		rotated = DefaultRotated
+	}
+	w := &file{path: path, node: node, limit: limit, rotated: rotated, warn: warn,
+		room: make(chan struct{}, 1), done: make(chan struct{})}
+	w.more.L = &w.mu
+	go w.run()
+	return w
+}
+
+// put queues one line. It waits for room at most once per stall.
+func (w *file) put(rec []byte) {
+	w.mu.Lock()
+	if len(w.queue)+len(rec) > queueBytes && len(w.queue) > 0 && !w.stalled {
+		w.wait(len(rec))
+	}
+	if w.closed || (len(w.queue) > 0 && len(w.queue)+len(rec) > queueBytes) {
+		w.lost++
+		w.mu.Unlock()
+		return
+	}
+	w.queue = append(w.queue, rec...)
+	w.mu.Unlock()
+}
+
+// wait blocks until n bytes fit, for stallPatience at most; then the disk counts as
+// stalled until the writer has taken something.
+func (w *file) wait(n int) {
+	timer := time.NewTimer(stallPatience)
+	defer timer.Stop()
+	w.more.Signal()
+	for len(w.queue) > 0 && len(w.queue)+n > queueBytes && !w.closed {
+		w.mu.Unlock()
+		select {
+		case <-w.room:
+			w.mu.Lock()
+		case <-timer.C:
+			w.mu.Lock()
+			w.stalled = true
+			return
+		}
+	}
+}
+
+// flush wakes the writer.
+func (w *file) flush() {
+	w.mu.Lock()
+	if len(w.queue) > 0 {
+		w.more.Signal()
+	}
+	w.mu.Unlock()
+}
+
+// close writes what is queued and ends the writer, waiting at most limit.
+func (w *file) close(limit time.Duration) {
+	w.mu.Lock()
+	w.closed = true
+	w.more.Signal()
+	w.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-time.After(limit):
+	}
+}
+
+// sync waits until everything queued so far is in the file, at most limit.
+func (w *file) sync(limit time.Duration) {
+	deadline := time.Now().Add(limit)
+	for {
+		w.mu.Lock()
+		idle := len(w.queue) == 0 && !w.writing
+		w.more.Signal()
+		w.mu.Unlock()
+		if idle || time.Now().After(deadline) {
+			return
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
+}
+
+func (w *file) run() {
+	defer close(w.done)
+	var spare []byte
+	for {
+		w.mu.Lock()
+		for len(w.queue) == 0 && !w.closed {
+			w.more.Wait()
+		}
+		batch, lost := w.queue, w.lost
+		w.queue, w.lost, w.stalled, w.writing = spare[:0], 0, false, true
+		closed := w.closed
+		w.mu.Unlock()
+		select {
+		case w.room <- struct{}{}:
+		default:
+		}
+		var failed uint64
+		if len(batch) > 0 || lost > 0 {
+			failed = w.write(batch, lost)
+		}
+		w.mu.Lock()
+		w.lost += failed
+		w.writing = false
+		w.mu.Unlock()
+		if closed {
+			if w.f != nil {
+				w.f.Close()
+			}
+			return
+		}
+		if spare = batch; cap(spare) > 64<<10 {
+			spare = nil
+		}
+	}
+}
