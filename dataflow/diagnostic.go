@@ -114,3 +114,8 @@ func (ds Diagnostics) only(s Severity) Diagnostics {
 	}
 	return out
 }
+
+// IsTypeWarning reports whether --strict-types makes an error of this finding.
+func (d Diagnostic) IsTypeWarning() bool {
+	return d.Severity == SeverityWarning && strings.HasPrefix(d.Code, "type-")
+}

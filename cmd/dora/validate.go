@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dora-go/dora/dataflow"
+)
+
+// newValidateCmd is `dora validate`: everything that can be said of a dataflow file
+// without building or running it.
+func newValidateCmd() *cobra.Command {
+	var strict bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "validate <PATH>",
+		Short: "Validate a dataflow YAML file and check type annotations",
+		Long: `Validate a dataflow YAML file and check type annotations.
+
+Every finding of the file is printed at once, with its place and what to do about
+it. Whether the programs of the nodes exist is not checked: they may still have to
+be built.`,
+		Example: `  # Validate with warnings
+  dora validate dataflow.yml
+
+  # Strict mode for CI (exit 1 on type warnings)
+  dora validate --strict-types dataflow.yml
+
+  # One JSON object per finding
+  dora validate --format json dataflow.yml`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+				return err
+			}
+			if format != "table" && format != "json" {
+				return fmt.Errorf("invalid value %q for --format: use table or json", format)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, _, diags := dataflow.Load(args[0])
+			strict = strict || d != nil && d.StrictTypes
+			if format == "json" {
+				return validateJSON(cmd.OutOrStdout(), diags, strict)
+			}
+			return validateText(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], diags, strict)
+		},
+	}
+	cmd.Flags().BoolVar(&strict, "strict-types", false, "treat type warnings as errors (non-zero exit code)")
+	cmd.Flags().StringVar(&format, "format", "table", "output format: table or json (one object per finding and line)")
+	return cmd
+}
+
+// validateText prints the steps that succeeded on out and the findings on errOut. The
+// error returned carries the findings that make the file invalid.
+func validateText(out, errOut io.Writer, path string, diags dataflow.Diagnostics, strict bool) error {
+	fmt.Fprintf(out, "Validating %s...\n", path)
+	types, others := splitTypeWarnings(diags.Warnings())
+	for _, w := range others {
+		fmt.Fprintln(errOut, w)
+	}
+	if errs := diags.Errors(); len(errs) > 0 {
+		return fmt.Errorf("%w\n%s", errs, count(len(errs), "error"))
+	}
+	fmt.Fprintln(out, "Input/output wiring OK.")
+	fmt.Fprintln(out, "Descriptor config OK.")
+	if len(types) == 0 {
+		fmt.Fprintln(out, "All type annotations OK.")
+		return nil
+	}
+	fmt.Fprintln(out, "Type warnings:")
+	for _, w := range types {
+		fmt.Fprintf(out, "  - %s (%s:%d:%d)\n", typeWarning(w), w.File, w.Line, w.Column)
+	}
+	fmt.Fprintf(out, "%d type warning(s) found.\n", len(types))
+	if strict {
+		return fmt.Errorf("%d type warning(s) found (--strict mode)", len(types))
+	}
+	return nil
+}
+
+func typeWarning(w dataflow.Diagnostic) string {
+	if w.Fix == "" {
+		return w.Message
+	}
+	return w.Message + " (" + w.Fix + ")"
+}
+
+func validateJSON(out io.Writer, diags dataflow.Diagnostics, strict bool) error {
+	if _, err := out.Write(diags.JSONLines()); err != nil {
+		return err
+	}
+	if errs := diags.Errors(); len(errs) > 0 {
+		return errors.New(count(len(errs), "error"))
+	}
+	if types, _ := splitTypeWarnings(diags); strict && len(types) > 0 {
+		return fmt.Errorf("%d type warning(s) found (--strict mode)", len(types))
+	}
+	return nil
+}
+
+// splitTypeWarnings separates what --strict-types turns into errors from the rest.
+func splitTypeWarnings(warnings dataflow.Diagnostics) (types, others dataflow.Diagnostics) {
+	for _, w := range warnings {
+		if w.IsTypeWarning() {
+			types = append(types, w)
+		} else {
+			others = append(others, w)
+		}
+	}
+	return types, others
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s found", n, what)
+	}
+	return fmt.Sprintf("%d %ss found", n, what)
+}

@@ -1,0 +1,530 @@
+package dataflow
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/token"
+)
+
+// The tree is built here from the tokens of go-yaml's lexer and not by its parser:
+// the parser recurses once per key of a mapping and copies all that follow (17 s for
+// 50,000 keys), keeps the path of every value as text, and stops at the first
+// duplicate key. A conformance test compares the two on everything both accept.
+
+type valueKind uint8
+
+const (
+	kindNull valueKind = iota
+	kindBool
+	kindInt
+	kindFloat
+	kindString
+	kindSeq
+	kindMap
+)
+
+func (k valueKind) String() string {
+	return [...]string{"nothing", "a boolean", "a whole number", "a number", "a text", "a list", "a mapping"}[k]
+}
+
+// value is one YAML value with its place. Aliases share the value of their anchor.
+type value struct {
+	kind   valueKind
+	quoted bool // a quoted scalar
+	block  byte // '|' or '>' for block scalars
+	depth  int  // levels of collections below and including this one
+	weight int  // see maxWeight
+	pos    Pos
+	text   string // of scalars: decoded if kindString, else as written
+
+	items   []*value
+	entries []entry
+}
+
+type entry struct {
+	key     string
+	keyKind valueKind
+	keyPos  Pos
+	val     *value
+}
+
+// treeBuilder turns tokens into a tree of values. It reports the first syntax error
+// by a panic with *finding, which buildTree recovers.
+type treeBuilder struct {
+	toks    []*token.Token
+	i       int
+	anchors map[string]*value
+	merged  int // entries copied by merge keys
+}
+
+// buildTree reads one YAML document. The value is nil for an empty one.
+func buildTree(text string) (root *value, bad *finding) {
+	defer func() {
+		if r := recover(); r != nil {
+			f, ok := r.(*finding)
+			if !ok {
+				f = &finding{code: CodeInternal, msg: fmt.Sprintf("the YAML reader failed on this file: %v", r), fix: "simplify the YAML: plain keys, lists and quoted texts are enough for a dataflow"}
+			}
+			root, bad = nil, f
+		}
+	}()
+	b := &treeBuilder{anchors: map[string]*value{}}
+	for _, t := range lexer.Tokenize(text) {
+		if t.Type == token.InvalidType {
+			return nil, lexError(t)
+		}
+		if t.Type != token.CommentType {
+			b.toks = append(b.toks, t)
+		}
+	}
+	b.skipHead()
+	if b.peek() == nil {
+		return nil, nil
+	}
+	root = b.block(0, 0, 1)
+	b.expectEnd()
+	return root, nil
+}
+
+func lexError(t *token.Token) *finding {
+	// The place of the mark itself: the lexer counts the spaces before it.
+	f := &finding{pos: posOf(t), code: CodeSyntax, msg: "this is not valid YAML: " + t.Error}
+	switch {
+	case strings.Contains(t.Error, `'\t'`), strings.Contains(t.Error, "tab character"):
+		f.code, f.msg, f.fix = CodeTab, "a tab indents this line; YAML allows only spaces there", "replace the tab by spaces"
+	case strings.Contains(t.Error, "reserved character"):
+		f.fix = "put the text in quotes"
+	case strings.Contains(t.Error, "quoted text"):
+		f.fix = "close the quote that opens here"
+	}
+	return f
+}
+
+func posOf(t *token.Token) Pos {
+	return Pos{Line: max(1, t.Position.Line), Column: max(1, t.Position.Column)}
+}
+
+func (b *treeBuilder) fail(p Pos, code, fix, format string, args ...any) {
+	panic(&finding{pos: p, code: code, msg: fmt.Sprintf(format, args...), fix: fix})
+}
+
+func (b *treeBuilder) syntax(t *token.Token, fix, format string, args ...any) {
+	b.fail(posOf(t), CodeSyntax, fix, "this is not valid YAML: "+format, args...)
+}
+
+// peek gives the next token of the document, nil at its end.
+func (b *treeBuilder) peek() *token.Token {
+	if b.i >= len(b.toks) {
+		return nil
+	}
+	t := b.toks[b.i]
+	if t.Type == token.DocumentHeaderType || t.Type == token.DocumentEndType {
+		return nil
+	}
+	return t
+}
+
+func (b *treeBuilder) at(i int) *token.Token {
+	if i >= len(b.toks) {
+		return nil
+	}
+	return b.toks[i]
+}
+
+// skipHead passes directives and the `---` that opens the document.
+func (b *treeBuilder) skipHead() {
+	for b.i < len(b.toks) {
+		switch t := b.toks[b.i]; t.Type {
+		case token.DirectiveType:
+			line := t.Position.Line
+			for b.i < len(b.toks) && b.toks[b.i].Position.Line == line {
+				b.i++
+			}
+		case token.DocumentHeaderType:
+			b.i++
+			return
+		default:
+			return
+		}
+	}
+}
+
+// expectEnd refuses whatever follows the first document, except its end mark.
+func (b *treeBuilder) expectEnd() {
+	if t := b.peek(); t != nil {
+		b.unexpected(t)
+	}
+	for ; b.i < len(b.toks); b.i++ {
+		if t := b.toks[b.i]; t.Type != token.DocumentEndType {
+			b.fail(posOf(t), CodeMultipleDocuments, "put every dataflow into a file of its own", "a second YAML document starts here; a dataflow file holds one")
+		}
+	}
+}
+
+// unexpected reports a token that fits nowhere.
+func (b *treeBuilder) unexpected(t *token.Token) {
+	switch t.Type {
+	case token.SequenceEndType, token.MappingEndType:
+		b.syntax(t, "", "`%s` closes nothing", t.Value)
+	case token.MappingValueType:
+		b.syntax(t, "if the colon belongs to a text, put the text in quotes", "unexpected `:`")
+	}
+	b.syntax(t, "check the indentation of this line, and the quotes of the one before", "unexpected `%s`", excerpt(t.Value))
+}
+
+// isScalar reports whether the token is a scalar that can be a key or a value.
+func isScalar(t *token.Token) bool {
+	switch t.Type {
+	case token.StringType, token.SingleQuoteType, token.DoubleQuoteType,
+		token.IntegerType, token.BinaryIntegerType, token.OctetIntegerType, token.HexIntegerType,
+		token.FloatType, token.InfinityType, token.NanType,
+		token.BoolType, token.NullType, token.ImplicitNullType, token.MergeKeyType:
+		return true
+	}
+	return false
+}
+
+// keyAt reports whether a `key:` starts at token i.
+func (b *treeBuilder) keyAt(i int) bool {
+	k, colon := b.at(i), b.at(i+1)
+	return k != nil && colon != nil && isScalar(k) && colon.Type == token.MappingValueType
+}
+
+// block reads a block value whose first token stands right of column outer. inline is
+// the line of a key that the value belongs to: on that line no further key and no
+// list may start. It is 0 where that is allowed.
+func (b *treeBuilder) block(outer, inline, depth int) *value {
+	start := b.peek()
+	b.checkDepth(start, depth)
+	var anchor, tag string
+	for t := start; t != nil; t = b.peek() {
+		if t.Type != token.AnchorType && t.Type != token.TagType {
+			break
+		}
+		// Before a key on the same line, properties belong to the key.
+		if n := b.propertiesEnd(b.i); inline != t.Position.Line && b.keyAt(n) && b.at(n).Position.Line == t.Position.Line {
+			break
+		}
+		b.property(t, &anchor, &tag)
+	}
+	t := b.peek()
+	var v *value
+	switch {
+	case t == nil, t != start && b.belongsOutside(t, start, outer, inline):
+		v = b.null(posOf(start))
+	case t.Type == token.SequenceEntryType:
+		if t.Position.Line == inline {
+			b.syntax(t, "start the list on a line of its own", "a list cannot start on the line of its key")
+		}
+		v = b.sequence(t.Position.Column, depth)
+	case t.Type == token.MappingKeyType:
+		b.syntax(t, "write `key: value`", "a key that starts with `?` is not used in a dataflow")
+	case b.keyAt(b.propertiesEnd(b.i)):
+		if t.Position.Line == inline {
+			b.syntax(b.at(b.propertiesEnd(b.i)+1), "put the text in quotes, or start the mapping on a line of its own", "a second `:` on one line")
+		}
+		v = b.mapping(t.Position.Column, depth)
+	default:
+		v = b.inlineValue(t, depth)
+	}
+	return b.finish(v, anchor, tag, start)
+}
+
+// belongsOutside reports whether t, which follows an anchor or tag, is no longer part
+// of the value that they decorate.
+func (b *treeBuilder) belongsOutside(t, start *token.Token, outer, inline int) bool {
+	if t.Position.Line == start.Position.Line || t.Position.Column > outer {
+		return false
+	}
+	listOfKey := inline != 0 && t.Type == token.SequenceEntryType && t.Position.Column == outer
+	return !listOfKey
+}
+
+func (b *treeBuilder) checkDepth(t *token.Token, depth int) {
+	if depth > MaxDepth {
+		p := Pos{}
+		if t != nil {
+			p = posOf(t)
+		}
+		b.fail(p, CodeTooDeep, "", "the YAML is nested more than %d levels deep", MaxDepth)
+	}
+}
+
+// propertiesEnd is the index after the anchors and tags that start at token i.
+func (b *treeBuilder) propertiesEnd(i int) int {
+	for {
+		switch t := b.at(i); {
+		case t != nil && t.Type == token.TagType:
+			i++
+		case t != nil && t.Type == token.AnchorType:
+			i += 2
+		default:
+			return i
+		}
+	}
+}
+
+// property consumes one anchor or tag.
+func (b *treeBuilder) property(t *token.Token, anchor, tag *string) {
+	b.i++
+	if t.Type == token.TagType {
+		*tag = t.Value
+		return
+	}
+	name := b.peek()
+	if name == nil || !isScalar(name) {
+		b.syntax(t, "", "`&` needs a name")
+	}
+	b.i++
+	*anchor = name.Value
+}
+
+// inlineValue reads a value that is not a block collection: an alias, a flow
+// collection or a scalar.
+func (b *treeBuilder) inlineValue(t *token.Token, depth int) *value {
+	switch t.Type {
+	case token.SequenceStartType:
+		return b.flowSequence(depth)
+	case token.MappingStartType:
+		return b.flowMapping(depth)
+	case token.AliasType:
+		return b.alias(t)
+	case token.LiteralType, token.FoldedType:
+		return b.blockScalar(t)
+	}
+	if !isScalar(t) {
+		b.unexpected(t)
+	}
+	b.i++
+	return scalar(t)
+}
+
+func (b *treeBuilder) alias(t *token.Token) *value {
+	b.i++
+	name := b.peek()
+	if name == nil {
+		b.syntax(t, "", "`*` needs a name")
+	}
+	b.i++
+	v, ok := b.anchors[name.Value]
+	if !ok {
+		fix := "define it before with `&" + excerpt(name.Value) + "`; if the star belongs to a text, put the text in quotes"
+		b.fail(posOf(t), CodeAlias, fix, "there is no anchor `&%s` above this alias", excerpt(name.Value))
+	}
+	return v
+}
+
+func (b *treeBuilder) blockScalar(t *token.Token) *value {
+	b.i++
+	v := &value{kind: kindString, block: t.Value[0], pos: posOf(t), weight: weightOfValue}
+	if content := b.at(b.i); content != nil && content.Type == token.StringType {
+		v.text = content.Value
+		v.weight += len(v.text)
+		b.i++
+	}
+	return v
+}
+
+func scalar(t *token.Token) *value {
+	v := &value{pos: posOf(t), text: t.Value, weight: weightOfValue + len(t.Value)}
+	switch t.Type {
+	case token.IntegerType, token.BinaryIntegerType, token.OctetIntegerType, token.HexIntegerType:
+		v.kind = kindInt
+	case token.FloatType, token.InfinityType, token.NanType:
+		v.kind = kindFloat
+	case token.BoolType:
+		v.kind = kindBool
+	case token.NullType, token.ImplicitNullType:
+		v.kind = kindNull
+	default:
+		v.kind = kindString
+		v.quoted = t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
+	}
+	return v
+}
+
+func (b *treeBuilder) null(p Pos) *value {
+	return &value{kind: kindNull, pos: p, weight: weightOfValue}
+}
+
+// finish applies a tag, registers an anchor and checks the bounds that hold for
+// expanded aliases.
+func (b *treeBuilder) finish(v *value, anchor, tag string, at *token.Token) *value {
+	if tag != "" {
+		v = b.tagged(v, tag, at)
+	}
+	if v.depth > MaxDepth {
+		b.checkDepth(at, v.depth)
+	}
+	if v.weight > maxWeight {
+		b.fail(posOf(at), CodeAlias, "write out what the aliases (`*name`) stand for, or use fewer of them", "the aliases of this file expand to more than %d MiB", maxWeight>>20)
+	}
+	if anchor != "" {
+		b.anchors[anchor] = v
+	}
+	return v
+}
+
+// tagged applies one of YAML's own tags.
+func (b *treeBuilder) tagged(v *value, tag string, at *token.Token) *value {
+	out := *v
+	switch tag {
+	case "!!str", "!":
+		if v.kind < kindSeq {
+			out.kind, out.quoted = kindString, true
+		}
+	case "!!int", "!!float", "!!bool", "!!null":
+		if v.kind == kindString {
+			plain := token.New(v.text, v.text, &token.Position{Line: v.pos.Line, Column: v.pos.Column})
+			if s := scalar(plain); isScalar(plain) {
+				out.kind, out.quoted = s.kind, false
+			}
+		}
+	case "!!seq", "!!map":
+	default:
+		b.syntax(at, "remove the tag", "the tag `%s` means nothing in a dataflow", excerpt(tag))
+	}
+	return &out
+}
+
+// sequence reads the `- item` lines at one column.
+func (b *treeBuilder) sequence(col, depth int) *value {
+	v := &value{kind: kindSeq, pos: posOf(b.peek()), depth: 1, weight: weightOfValue}
+	for {
+		dash := b.peek()
+		if dash == nil || dash.Position.Column < col {
+			return v
+		}
+		if dash.Type != token.SequenceEntryType {
+			if dash.Position.Column == col {
+				return v // the next key of the mapping that this list belongs to
+			}
+			b.unexpected(dash)
+		}
+		if dash.Position.Column != col {
+			b.unexpected(dash)
+		}
+		b.i++
+		var item *value
+		if t := b.peek(); t == nil || (t.Position.Line > dash.Position.Line && t.Position.Column <= col) {
+			item = b.null(posOf(dash))
+		} else {
+			item = b.block(col, 0, depth+1)
+		}
+		v.add(item)
+		v.items = append(v.items, item)
+	}
+}
+
+// mapping reads the `key: value` lines at one column.
+func (b *treeBuilder) mapping(col, depth int) *value {
+	v := &value{kind: kindMap, pos: posOf(b.peek()), depth: 1, weight: weightOfValue}
+	for {
+		t := b.peek()
+		if t == nil || t.Position.Column < col {
+			return v
+		}
+		first := t
+		var anchor, tag string
+		for t != nil && (t.Type == token.AnchorType || t.Type == token.TagType) {
+			b.property(t, &anchor, &tag)
+			t = b.peek()
+		}
+		if t == nil {
+			b.unexpected(first)
+		}
+		if first.Position.Column != col || !b.keyAt(b.i) {
+			b.notAKey(t, col)
+		}
+		key := scalar(t)
+		if anchor != "" || tag != "" {
+			key = b.finish(key, anchor, tag, t)
+		}
+		b.i += 2
+		val := b.mappingValue(t, col, depth)
+		b.addEntry(v, t, key, val)
+	}
+}
+
+func (b *treeBuilder) notAKey(t *token.Token, col int) {
+	switch {
+	case t.Type == token.MappingKeyType:
+		b.syntax(t, "write `key: value`", "a key that starts with `?` is not used in a dataflow")
+	case t.Type == token.MappingValueType:
+		b.syntax(t, "", "a key is missing before `:`")
+	case t.Position.Column != col:
+		b.syntax(t, fmt.Sprintf("align it with the key above, at column %d, or indent it as part of a value; a text with `: ` or ` #` in it needs quotes", col), "`%s` is indented wrongly", excerpt(t.Value))
+	case isScalar(t):
+		b.syntax(t, "write `"+excerpt(t.Value)+": value`", "`%s` needs a colon", excerpt(t.Value))
+	}
+	b.unexpected(t)
+}
+
+// mappingValue reads what follows `key:` in a block mapping at column col.
+func (b *treeBuilder) mappingValue(key *token.Token, col, depth int) *value {
+	colon := b.toks[b.i-1]
+	t := b.peek()
+	switch {
+	case t == nil:
+	case t.Position.Line == colon.Position.Line, t.Position.Column > col:
+		return b.block(col, colon.Position.Line, depth+1)
+	case t.Type == token.SequenceEntryType && t.Position.Column == col:
+		return b.block(col-1, colon.Position.Line, depth+1)
+	}
+	return b.null(posOf(key))
+}
+
+// addEntry adds one pair; a merge key (`<<`) adds the pairs it refers to.
+func (b *treeBuilder) addEntry(v *value, t *token.Token, key, val *value) {
+	if t.Type != token.MergeKeyType {
+		v.add(val)
+		v.weight += len(key.text)
+		v.entries = append(v.entries, entry{key: key.text, keyKind: key.kind, keyPos: posOf(t), val: val})
+		return
+	}
+	from := []*value{val}
+	if val.kind == kindSeq {
+		from = val.items
+	}
+	for _, m := range from {
+		if m.kind != kindMap {
+			b.syntax(t, "write `<<: *name` with the name of a mapping", "`<<` merges mappings, not %s", m.kind)
+		}
+		v.add(m)
+		b.merged += len(m.entries)
+		if b.merged > maxTokens || v.weight > maxWeight {
+			b.fail(posOf(t), CodeAlias, "write out what the aliases stand for, or use fewer of them", "the merge keys (`<<`) of this file expand to too many values")
+		}
+		for _, e := range m.entries {
+			e.keyKind |= mergedKey
+			v.entries = append(v.entries, e)
+		}
+	}
+}
+
+// mergedKey marks the keys that came by a merge: written ones win over them.
+const mergedKey valueKind = 0x80
+
+func (v *value) add(child *value) {
+	v.depth = max(v.depth, child.depth+1)
+	v.weight += child.weight
+}
+
+// excerpt shortens a text for a message.
+func excerpt(s string) string {
+	const most = 60
+	s = strings.ToValidUTF8(s, "?")
+	if i := strings.IndexByte(s, '\n'); i >= 0 {
+		s = s[:i] + "..."
+	}
+	if len(s) <= most {
+		return s
+	}
+	cut := most
+	for cut > 0 && s[cut]&0xC0 == 0x80 {
+		cut--
+	}
+	return s[:cut] + "..."
+}
