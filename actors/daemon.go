@@ -2,43 +2,392 @@ package actors
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/sirupsen/logrus"
+
+	"github.com/dora-go/dora/events"
 )
 
-// Daemon is the control plane of one machine.
-type Daemon struct{ opts Options }
+// Daemon is the control plane of one machine. All methods may be called from any
+// goroutine.
+type Daemon struct {
+	opts   Options
+	env    *environment
+	system *actor.ActorSystem
+	root   *actor.PID
+	led    ledger // of the daemon's own stream; Open and Close only
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	// goroutines are the launches of shims.
+	goroutines sync.WaitGroup
+	pending    atomic.Int64
+
+	mu     sync.Mutex
+	flows  map[string]*flow
+	order  []string // UUIDs, the oldest first
+	closed bool
+}
+
+// library is an actor system, and where it logs to.
+type library struct {
+	system *actor.ActorSystem
+	log    *atomic.Pointer[logrus.Logger]
+}
+
+// prepared is an actor system that Prepare has begun to build.
+var prepared atomic.Pointer[chan library]
+
+// Prepare begins, in the background, what takes longest in Open (the actor library
+// allocates tables for about 10 ms), so that it is done when the next Open needs it.
+func Prepare() {
+	ch := make(chan library, 1)
+	if prepared.CompareAndSwap(nil, &ch) {
+		go func() { ch <- newLibrary() }()
+	}
+}
+
+func newLibrary() library {
+	lib := library{log: &atomic.Pointer[logrus.Logger]{}}
+	lib.system = actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slogTo{log: lib.log}) }),
+		// The library keeps a goroutine for this long after a message to nobody.
+		actor.WithDeadLetterThrottleInterval(time.Millisecond),
+	)
+	return lib
+}
 
 // Open verifies and replays the journal, raises the epoch and starts the actors.
-func Open(opts Options) (*Daemon, error) { return &Daemon{opts: opts}, nil }
+// Dataflows that had not ended are adopted if the Launcher is an Adopter; without one
+// they are recorded as failed, because their processes went with their daemon.
+func Open(opts Options) (*Daemon, error) {
+	if opts.Store == nil || opts.NewToken == nil || opts.Launcher == nil {
+		return nil, errors.New("actors: Store, Launcher and NewToken are needed")
+	}
+	if opts.Clock == nil {
+		opts.Clock = SystemClock()
+	}
+	if opts.Log == nil {
+		opts.Log = logrus.New()
+		opts.Log.SetOutput(io.Discard)
+	}
+	if opts.Machine == "" {
+		opts.Machine = "local"
+	}
+	if opts.MaxPending == 0 {
+		opts.MaxPending = DefaultMaxPending
+	}
+	d := &Daemon{
+		opts: opts, flows: map[string]*flow{},
+		env: &environment{store: opts.Store, clock: opts.Clock, log: opts.Log, observe: opts.Observe},
+	}
+	d.led = ledger{env: d.env, stream: events.DaemonStream(opts.Machine)}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	if err := d.recover(); err != nil {
+		d.cancel()
+		return nil, err
+	}
+	var lib library
+	if ch := prepared.Swap(nil); ch != nil {
+		lib = <-*ch
+	} else {
+		lib = newLibrary()
+	}
+	lib.log.Store(opts.Log)
+	d.system = lib.system
+	props := actor.PropsFromProducer(func() actor.Actor { return guarded(d, (&daemonActor{d: d}).Receive) },
+		actor.WithSupervisor(&supervisor{d: d, giveUp: d.flowBroken}))
+	root, err := d.system.Root.SpawnNamed(props, "daemon")
+	if err != nil {
+		d.cancel()
+		return nil, fmt.Errorf("actors: start the daemon's actor: %w", err)
+	}
+	d.root = root
+	begun := make(chan error, 1)
+	d.tell(root, pingMsg{begun})
+	return d, <-begun
+}
 
-// Start accepts a dataflow; it returns when that is journaled.
-func (d *Daemon) Start(ctx context.Context, r StartRequest) error { return ErrClosed }
+// Epoch of this daemon: it is in every command to a shim.
+func (d *Daemon) Epoch() uint64 { return d.env.epoch }
 
-// Stop asks a dataflow to end.
-func (d *Daemon) Stop(ctx context.Context, uuid string, r StopRequest) error { return ErrClosed }
+// tell sends a message to an actor, if there is one.
+func (d *Daemon) tell(pid *actor.PID, msg any) {
+	if pid != nil {
+		d.system.Root.Send(pid, msg)
+	}
+}
 
-// StopNode asks one node to end.
+func (d *Daemon) adopter() Adopter {
+	a, _ := d.opts.Launcher.(Adopter)
+	return a
+}
+
+func (d *Daemon) closing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
+}
+
+// admit is the limit at the edge: mailboxes have none.
+func (d *Daemon) admit() (done func(), err error) {
+	if d.closing() {
+		return nil, ErrClosed
+	}
+	if d.pending.Add(1) > int64(d.opts.MaxPending) {
+		d.pending.Add(-1)
+		return nil, fmt.Errorf("%w (%d); try again", ErrBusy, d.opts.MaxPending)
+	}
+	return func() { d.pending.Add(-1) }, nil
+}
+
+// find is the dataflow of a UUID.
+func (d *Daemon) find(uuid string) (*flow, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.flows[uuid]
+	if f == nil {
+		return nil, fmt.Errorf("dataflow %s: %w", uuid, ErrUnknownDataflow)
+	}
+	return f, nil
+}
+
+// Start accepts a dataflow; it returns when that is journaled, or with an error when
+// nothing was started.
+func (d *Daemon) Start(ctx context.Context, r StartRequest) error {
+	done, err := d.admit()
+	if err != nil {
+		return err
+	}
+	defer done()
+	load, err := LoadFor(r)
+	if err != nil {
+		return err
+	}
+	load.Machine = d.opts.Machine
+	created, err := d.createdEvent(r, load)
+	if err != nil {
+		return err
+	}
+	f := newFlow(d, r.UUID, r.Descriptor, created)
+	f.load = load
+	answer := make(chan error, 1)
+	f.create = &creation{event: created, reply: func(err error) { answer <- err }}
+	if err := d.register(f, r.Name); err != nil {
+		return err
+	}
+	d.tell(d.root, beginFlow{f})
+	return await(ctx, answer, nil)
+}
+
+// register claims UUID and name.
+func (d *Daemon) register(f *flow, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	if d.flows[f.uuid] != nil {
+		return fmt.Errorf("dataflow %s: %w", f.uuid, ErrNameTaken)
+	}
+	for _, other := range d.flows {
+		if name != "" && other.liveName() == name {
+			return fmt.Errorf("the name %q is %w by the running dataflow %s; stop that one or choose another name", name, ErrNameTaken, other.uuid)
+		}
+	}
+	f.name = name
+	d.flows[f.uuid] = f
+	d.order = append(d.order, f.uuid)
+	return nil
+}
+
+// forget undoes register for a start that was not recorded.
+func (d *Daemon) forget(f *flow) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.flows[f.uuid] == f {
+		delete(d.flows, f.uuid)
+		d.order = d.order[:len(d.order):len(d.order)]
+		for i, id := range d.order {
+			if id == f.uuid {
+				d.order = append(d.order[:i], d.order[i+1:]...)
+				break
+			}
+		}
+	}
+	f.markGone()
+}
+
+// await waits for an answer, the end of the one who answers, or of the caller.
+func await(ctx context.Context, answer <-chan error, gone <-chan struct{}) error {
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-gone:
+		select {
+		case err := <-answer:
+			return err
+		default:
+			return ErrEnded
+		}
+	}
+}
+
+// Stop asks a dataflow to end. It returns when that is journaled; see Wait. A second
+// stop can only shorten the first.
+func (d *Daemon) Stop(ctx context.Context, uuid string, r StopRequest) error {
+	done, err := d.admit()
+	if err != nil {
+		return err
+	}
+	defer done()
+	f, err := d.find(uuid)
+	if err != nil {
+		return err
+	}
+	if r.Grace <= 0 {
+		r.Grace = DefaultStopGrace
+	}
+	if r.Cause == "" {
+		r.Cause = "stop"
+	}
+	answer := make(chan error, 1)
+	return f.ask(ctx, answer, stopMsg{
+		event: events.DataflowStopRequested{Cause: r.Cause, Grace: r.Grace, Force: r.Force},
+		reply: func(err error) { answer <- err },
+	})
+}
+
+// StopNode asks one node to end. It returns when that is journaled.
 func (d *Daemon) StopNode(ctx context.Context, uuid, node string, grace time.Duration, force bool) error {
-	return ErrClosed
+	if grace <= 0 {
+		grace = DefaultStopGrace
+	}
+	return d.orderNode(ctx, uuid, node, events.NodeStopRequested{Grace: grace, Force: force})
 }
 
-// RestartNode asks one node to end and come back.
+// RestartNode asks one node to end and come back: its outputs stay open meanwhile. It
+// returns when that is journaled.
 func (d *Daemon) RestartNode(ctx context.Context, uuid, node string, grace time.Duration) error {
-	return ErrClosed
+	if grace <= 0 {
+		grace = DefaultRestartGrace
+	}
+	return d.orderNode(ctx, uuid, node, events.NodeStopRequested{Restart: true, Grace: grace})
 }
 
-// Started waits until the start barrier of a dataflow was released, and returns false
-// if it ended before that.
-func (d *Daemon) Started(ctx context.Context, uuid string) (bool, error) { return false, ErrClosed }
+func (d *Daemon) orderNode(ctx context.Context, uuid, node string, order events.NodeStopRequested) error {
+	done, err := d.admit()
+	if err != nil {
+		return err
+	}
+	defer done()
+	f, err := d.find(uuid)
+	if err != nil {
+		return err
+	}
+	if f.nodes[node] == nil {
+		return fmt.Errorf("node %s of dataflow %s: %w; it has %s", node, uuid, ErrUnknownNode, f.nodeList())
+	}
+	answer := make(chan error, 1)
+	return f.askNode(ctx, node, answer, stopNodeMsg{order: order, reply: func(err error) { answer <- err }})
+}
 
-// Wait waits until a dataflow has ended.
-func (d *Daemon) Wait(ctx context.Context, uuid string) (Result, error) { return Result{}, ErrClosed }
+// Started waits until the start barrier of a dataflow opened, and returns false if it
+// ended before that.
+func (d *Daemon) Started(ctx context.Context, uuid string) (bool, error) {
+	f, err := d.find(uuid)
+	if err != nil {
+		return false, err
+	}
+	select {
+	case <-f.started:
+		return true, nil
+	default:
+	}
+	select {
+	case <-f.started:
+		return true, nil
+	case <-f.finished:
+		return isClosed(f.started), nil
+	case <-f.gone:
+		return isClosed(f.started), nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
 
-// Dataflows lists all dataflows of the journal, the oldest first.
-func (d *Daemon) Dataflows(ctx context.Context) ([]DataflowInfo, error) { return nil, ErrClosed }
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
 
-// Nodes lists the nodes of a dataflow in file order.
-func (d *Daemon) Nodes(ctx context.Context, uuid string) ([]NodeInfo, error) { return nil, ErrClosed }
+// Close waits, as long as ctx allows, for the shims of dataflows that have ended; lets
+// go of the shims of those that have not (they work on, or end with their parent pipe);
+// and stops the actors. The store stays open.
+func (d *Daemon) Close(ctx context.Context) error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	flows := make([]*flow, 0, len(d.flows))
+	for _, f := range d.flows {
+		flows = append(flows, f)
+	}
+	d.mu.Unlock()
+	err := d.awaitEnds(ctx, flows)
+	d.cancel()
+	d.goroutines.Wait()
+	if stopErr := d.system.Root.StopFuture(d.root).Wait(); stopErr != nil && err == nil {
+		err = fmt.Errorf("actors: the daemon's actor does not end: %w", stopErr)
+	}
+	for _, f := range flows {
+		f.letGo()
+	}
+	d.system.Shutdown()
+	if writeErr := d.led.append(records(d.env.clock.Now(), 0, []events.Event{events.DaemonStopped{}}), true); writeErr != nil && err == nil {
+		err = fmt.Errorf("actors: record the end of the daemon: %w", writeErr)
+	}
+	return err
+}
 
-// Close ends shims that have no live node, and the actors.
-func (d *Daemon) Close(ctx context.Context) error { return nil }
+func (d *Daemon) awaitEnds(ctx context.Context, flows []*flow) error {
+	for _, f := range flows {
+		if !isClosed(f.finished) {
+			continue
+		}
+		select {
+		case <-f.gone:
+		case <-ctx.Done():
+			return fmt.Errorf("the shim of dataflow %s has not ended: %w", f.uuid, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// letGo closes the connection to the shim, without ending what it runs.
+func (f *flow) letGo() {
+	f.mu.Lock()
+	shim := f.shim
+	f.shim, f.ready = nil, false
+	f.mu.Unlock()
+	if shim != nil {
+		shim.Close()
+	}
+	f.markGone()
+}

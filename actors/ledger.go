@@ -1,0 +1,210 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/dora-go/dora/events"
+	"github.com/dora-go/dora/journal"
+)
+
+// environment is what all actors of a daemon share.
+type environment struct {
+	store   journal.Store
+	clock   Clock
+	log     *logrus.Logger
+	epoch   uint64
+	observe func(stream string, at time.Time, e events.Event)
+}
+
+// ledger is the one writer of a stream. It belongs to the actor of that name.
+//
+// Records are saved before anything that depends on them is sent or answered. There are
+// two exceptions, and both keep the records here, in order, until they are saved: a
+// crash loop (see loopAfter), and a disk without space. Facts of such records are not
+// acknowledged, so that the shim sends them again if this process dies.
+type ledger struct {
+	env     *environment
+	stream  string
+	version uint64 // Seq of the last saved event
+	saved   uint64 // version of the last snapshot
+
+	held []record
+	// noSpace is set while the store refuses for want of space.
+	noSpace bool
+	// dropped counts held details that were given up to bound memory.
+	dropped uint64
+}
+
+// write saves the records, after those that are held. With must it never fails for want
+// of space: it holds them instead (durable is false then). Every other error means that
+// the state of this actor cannot be trusted any more.
+func (l *ledger) write(recs []record, must bool) (durable bool, err error) {
+	all := l.held
+	if len(all) > 0 {
+		all = append(compact(all), recs...)
+	} else {
+		all = recs
+	}
+	if len(all) == 0 {
+		return true, nil
+	}
+	err = l.append(l.withGap(all), must)
+	switch {
+	case err == nil:
+		l.held, l.dropped = nil, 0
+		if l.noSpace {
+			l.noSpace = false
+			l.env.log.WithField("stream", l.stream).Info("the journal has space again; what happened meanwhile is recorded")
+		}
+		return true, nil
+	case errors.Is(err, journal.ErrNoSpace) && must:
+		if !l.noSpace {
+			l.noSpace = true
+			l.env.log.WithField("stream", l.stream).Errorf("the journal cannot be written, this goes on unrecorded until there is space: %v", err)
+		}
+		l.hold(recs)
+		return false, nil
+	case errors.Is(err, journal.ErrConflict):
+		return false, fmt.Errorf("stream %s has a second writer (expected version %d): %w", l.stream, l.version, err)
+	}
+	return false, err
+}
+
+// hold keeps records for a later write.
+func (l *ledger) hold(recs []record) {
+	l.held = append(l.held, recs...)
+	if len(l.held) > 2*maxHeld {
+		kept := l.held[:0:0]
+		for _, r := range compact(l.held) {
+			if movesLife(r.Event) {
+				kept = append(kept, r)
+			} else {
+				l.dropped++
+			}
+		}
+		l.held = kept
+	}
+}
+
+// withGap tells of details that were given up.
+func (l *ledger) withGap(recs []record) []record {
+	if l.dropped == 0 {
+		return recs
+	}
+	gap := events.HistoryGap{
+		After: 0, Before: recs[len(recs)-1].SourceSeq,
+		Reason: fmt.Sprintf("%d details (drops, breakers, warnings) were not kept while the disk was full", l.dropped),
+	}
+	return append([]record{{Event: gap, At: recs[0].At}}, recs...)
+}
+
+// movesLife says that an event is more than a detail.
+func movesLife(e events.Event) bool {
+	switch e.(type) {
+	case events.NodeMessagesDropped, events.NodeRejected, events.WarningRaised, events.NodeOutputsClosed,
+		events.NodeInputBroken, events.NodeInputRecovered, events.NodeStopStepped:
+		return false
+	}
+	return true
+}
+
+func (l *ledger) append(recs []record, urgent bool) error {
+	envs := make([]events.Envelope, len(recs))
+	for i, r := range recs {
+		env, err := l.env.seal(r)
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", l.stream, err)
+		}
+		envs[i] = env
+	}
+	err := l.env.store.Append(context.Background(), journal.Append{
+		Stream: l.stream, Expected: l.version, Events: envs, Options: journal.Options{Urgent: urgent},
+	})
+	if err != nil {
+		return err
+	}
+	l.version += uint64(len(envs))
+	for _, r := range recs {
+		l.env.tell(l.stream, r)
+	}
+	return nil
+}
+
+func (env *environment) seal(r record) (events.Envelope, error) {
+	return events.Seal(r.Event, events.Meta{At: r.At, Epoch: env.epoch, SourceSeq: r.SourceSeq})
+}
+
+func (env *environment) tell(stream string, r record) {
+	if env.observe != nil {
+		env.observe(stream, r.At, r.Event)
+	}
+}
+
+// replay feeds all records of the stream from a version on, in order, and leaves the
+// ledger at the end of the stream.
+func (l *ledger) replay(from uint64, apply func(record)) error {
+	l.version = from
+	for env, err := range l.env.store.Read(context.Background(), l.stream, from+1) {
+		if err != nil {
+			return fmt.Errorf("replay %s after version %d: %w", l.stream, l.version, err)
+		}
+		e, err := events.Open(env)
+		if err != nil {
+			return fmt.Errorf("replay %s at version %d: %w", l.stream, env.Seq, err)
+		}
+		apply(record{Event: e, At: env.At, SourceSeq: env.SourceSeq})
+		l.version = env.Seq
+	}
+	return nil
+}
+
+// records wraps events that were decided now.
+func records(now time.Time, sourceSeq uint64, evs []events.Event) []record {
+	recs := make([]record, len(evs))
+	for i, e := range evs {
+		recs[i] = record{Event: e, At: now, SourceSeq: sourceSeq}
+	}
+	return recs
+}
+
+// snapshotEvery is how many events may have to be replayed.
+const snapshotEvery = 256
+
+// snapshot keeps the state, if many events have come since the last one.
+func (l *ledger) snapshot(state any) {
+	if len(l.held) > 0 || l.version < l.saved+snapshotEvery {
+		return
+	}
+	l.saved = l.version // also if it fails: it is only a shorter way, try at the next one
+	raw, err := json.Marshal(state)
+	if err == nil {
+		err = l.env.store.SaveSnapshot(l.stream, l.version, raw)
+	}
+	if err != nil {
+		l.env.log.WithField("stream", l.stream).Warnf("no snapshot was kept: %v", err)
+	}
+}
+
+// load brings a state up to the end of the stream: from the newest snapshot, and then
+// by what follows.
+func (l *ledger) load(state any, apply func(record)) error {
+	seq, raw, err := l.env.store.LoadSnapshot(l.stream)
+	switch {
+	case errors.Is(err, journal.ErrNoSnapshot):
+		seq = 0
+	case err != nil:
+		return fmt.Errorf("snapshot of %s: %w", l.stream, err)
+	default:
+		if err := json.Unmarshal(raw, state); err != nil {
+			return fmt.Errorf("snapshot of %s at version %d: %w", l.stream, seq, err)
+		}
+	}
+	l.saved = seq
+	return l.replay(seq, apply)
+}

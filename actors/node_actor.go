@@ -1,0 +1,345 @@
+package actors
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/sirupsen/logrus"
+
+	"github.com/dora-go/dora/events"
+	"github.com/dora-go/dora/journal"
+	"github.com/dora-go/dora/transport/link"
+)
+
+// Messages of the actors. All of them may be repeated.
+type (
+	// nudge: something changed that this actor depends on; look.
+	nudge struct{}
+	// flushDue: what is held back is to be written.
+	flushDue struct{}
+	// stopNodeMsg and its answer.
+	stopNodeMsg struct {
+		order events.NodeStopRequested
+		reply func(error)
+	}
+	// spawnRefusedMsg: the shim did not accept a Spawn.
+	spawnRefusedMsg struct {
+		generation uint64
+		text       string
+	}
+)
+
+// nodeActor is the writer of a node's stream.
+type nodeActor struct {
+	f   *flow
+	cfg *nodeConfig
+	log *logrus.Entry
+
+	self *actor.PID
+	s    nodeState
+	led  ledger
+	// unsettled are the facts of held records, of heldOf.
+	unsettled []uint64
+	heldOf    int
+	published bool
+
+	due, flush Timer
+	dueAt      time.Time
+	lastFlush  time.Time
+}
+
+func newNodeActor(f *flow, id string) *nodeActor {
+	return &nodeActor{
+		f: f, cfg: f.nodes[id], s: newNodeState(),
+		log: f.d.env.log.WithFields(logrus.Fields{"dataflow": f.uuid, "node": id}),
+		led: ledger{env: f.d.env, stream: events.NodeStream(f.uuid, id)},
+	}
+}
+
+// Receive implements actor.Actor.
+func (n *nodeActor) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		n.self = ctx.Self()
+		n.s = newNodeState()
+		if err := n.led.load(&n.s, func(r record) { n.s = n.s.apply(r) }); err != nil {
+			panic(err)
+		}
+		n.publish()
+		n.step()
+	case *actor.Stopping, *actor.Restarting:
+		n.stopTimers()
+	case nudge:
+		n.step()
+	case flushDue:
+		n.flush = nil
+		n.write(nil, true)
+		n.step()
+	case spawnRefusedMsg:
+		n.step()
+		n.must(n.cfg.spawnRefused(n.s, n.orders(), m.generation, m.text, n.now()))
+		n.step()
+	case stopNodeMsg:
+		n.stopNode(m)
+	}
+}
+
+func (n *nodeActor) now() time.Time  { return n.f.d.env.clock.Now() }
+func (n *nodeActor) orders() *orders { return n.f.orders.Load() }
+
+func (n *nodeActor) stopNode(m stopNodeMsg) {
+	err := errInternal
+	defer func() { m.reply(err) }() // also if this panics
+	n.step()                        // what is known already comes first
+	evs, refused := n.cfg.stopNode(n.s, n.orders(), m.order)
+	if refused != nil {
+		err = refused
+		return
+	}
+	if err = n.write(records(n.now(), 0, evs), !m.order.Restart); err != nil {
+		return
+	}
+	n.step()
+}
+
+// step works off facts, then does what follows from the state: records first, then
+// commands.
+func (n *nodeActor) step() {
+	n.drain()
+	n.shimGone()
+	o := n.orders()
+	n.must(n.cfg.reconsider(n.s, o))
+	n.intend(o)
+	n.sync(o)
+	n.f.acknowledge()
+	n.led.snapshot(n.s)
+}
+
+// drain works off the facts that have come.
+func (n *nodeActor) drain() {
+	for {
+		item, incarnation, ok := n.f.next(n.cfg.ID)
+		if !ok {
+			return
+		}
+		seq := item.fact.Seq
+		switch {
+		case item.incarnation != incarnation: // of a shim that is gone
+		case incarnation == n.heldOf && n.waits(seq): // again; not durable yet
+		case seq <= n.s.Cursor: // again
+			n.f.settle(incarnation, seq)
+		default:
+			n.onFact(item)
+		}
+		n.f.done(n.cfg.ID)
+	}
+}
+
+// waits says that a fact was worked off but is not durable yet.
+func (n *nodeActor) waits(seq uint64) bool {
+	if k := len(n.unsettled); k == 0 || seq > n.unsettled[k-1] {
+		return false
+	}
+	_, found := slices.BinarySearch(n.unsettled, seq)
+	return found
+}
+
+func (n *nodeActor) onFact(item nodeItem) {
+	evs := n.cfg.onFact(n.s, n.orders(), item.fact)
+	if len(evs) == 0 {
+		n.f.settle(item.incarnation, item.fact.Seq)
+		return
+	}
+	n.mustFact(evs, item)
+}
+
+// shimGone records the end of a process that went down with its shim.
+func (n *nodeActor) shimGone() {
+	n.f.mu.Lock()
+	lost := n.f.lost
+	n.f.mu.Unlock()
+	if lost != nil {
+		n.must(n.cfg.shimLost(n.s, n.orders(), lost.At, lost.Error))
+	}
+}
+
+// intend records the next spawn, if it is due.
+func (n *nodeActor) intend(o *orders) {
+	evs := n.cfg.spawnFirst(n.s, o, "")
+	if evs == nil {
+		evs = n.cfg.respawn(n.s, o, n.now(), "")
+	}
+	if len(evs) == 0 || n.f.withoutShim() {
+		return
+	}
+	if e := evs[0].(events.NodeSpawnIntended); e.Token == "" {
+		e.Token = n.f.d.opts.NewToken()
+		evs[0] = e
+	}
+	if err := n.write(records(n.now(), 0, evs), false); err != nil {
+		// Only for want of space: a spawn without its intent could not be found again.
+		n.log.Warnf("cannot be spawned: %v; trying again", err)
+		n.armFlush(noSpaceRetry)
+	}
+}
+
+// must records events that cannot be refused.
+func (n *nodeActor) must(evs []events.Event) {
+	if len(evs) > 0 {
+		n.record(records(n.now(), 0, evs))
+	}
+}
+
+// mustFact records what follows from a fact, which is acknowledged when that is durable.
+func (n *nodeActor) mustFact(evs []events.Event, item nodeItem) {
+	if item.incarnation != n.heldOf {
+		n.heldOf, n.unsettled = item.incarnation, nil // an older shim hears nothing any more
+	}
+	n.unsettled = append(n.unsettled, item.fact.Seq)
+	n.record(records(n.now(), item.fact.Seq, evs))
+}
+
+func (n *nodeActor) record(recs []record) {
+	if n.cfg.holdable(n.s, recs) && len(n.led.held) < maxHeld {
+		n.led.hold(recs)
+		n.applyAll(recs)
+		n.armFlush(loopEvery - n.now().Sub(n.lastFlush))
+		return
+	}
+	n.write(recs, true)
+}
+
+// write records, and panics if the stream cannot be trusted any more. The error is
+// always ErrNoSpace, and only without must.
+func (n *nodeActor) write(recs []record, must bool) error {
+	durable, err := n.led.write(recs, must)
+	if err != nil {
+		if !must && errors.Is(err, journal.ErrNoSpace) {
+			return err
+		}
+		panic(err)
+	}
+	if durable {
+		n.lastFlush = n.now()
+		n.f.settle(n.heldOf, n.unsettled...)
+		n.unsettled = nil
+	} else {
+		n.armFlush(noSpaceRetry)
+	}
+	n.applyAll(recs)
+	return nil
+}
+
+const noSpaceRetry = time.Second
+
+func (n *nodeActor) applyAll(recs []record) {
+	if len(recs) == 0 {
+		return
+	}
+	for _, r := range recs {
+		before := n.s
+		n.s = n.s.apply(r)
+		logNode(n.log, n.cfg, before, n.s, r)
+	}
+	n.publish()
+}
+
+func (n *nodeActor) publish() { n.f.publish(n.cfg.ID, n.s) }
+
+// sync sends what the shim has to be told, and keeps the timer of a back-off.
+func (n *nodeActor) sync(o *orders) {
+	n.armDue()
+	for _, cmd := range n.f.nodeEffects(n.cfg, n.s, o) {
+		generation := n.s.Generation
+		note := func(id uint64) { n.f.noteNode(n.cfg.ID, id, generation, cmd) }
+		if !n.f.send(cmd, note, n.onReply(cmd, generation)) {
+			return
+		}
+	}
+}
+
+// onReply runs in the goroutine that reads from the shim.
+func (n *nodeActor) onReply(cmd link.Command, generation uint64) func(*link.Reply) {
+	self, d, log := n.self, n.f.d, n.log
+	return func(r *link.Reply) {
+		switch {
+		case r.Error == "":
+		case cmd.Spawn != nil:
+			d.tell(self, spawnRefusedMsg{generation: generation, text: r.Error})
+		default:
+			log.Warnf("the shim refused a command (%s): %s", commandName(cmd), r.Error)
+		}
+	}
+}
+
+// armDue keeps one timer for the end of a back-off.
+func (n *nodeActor) armDue() {
+	if n.s.Phase != phaseBackoff {
+		n.dueAt = time.Time{}
+		if n.due != nil {
+			n.due.Stop()
+			n.due = nil
+		}
+		return
+	}
+	if n.dueAt.Equal(n.s.Due) && n.due != nil {
+		return
+	}
+	if n.due != nil {
+		n.due.Stop()
+	}
+	n.dueAt = n.s.Due
+	n.due = n.after(max(0, n.s.Due.Sub(n.now())), nudge{})
+}
+
+func (n *nodeActor) armFlush(d time.Duration) {
+	if n.flush == nil {
+		n.flush = n.after(max(d, time.Millisecond), flushDue{})
+	}
+}
+
+func (n *nodeActor) after(d time.Duration, msg any) Timer {
+	self, daemon := n.self, n.f.d
+	return daemon.env.clock.AfterFunc(d, func() { daemon.tell(self, msg) })
+}
+
+func (n *nodeActor) stopTimers() {
+	for _, t := range []Timer{n.due, n.flush} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	n.due, n.flush = nil, nil
+}
+
+// nodeEffects are the commands that are due for a node on the present connection.
+func (f *flow) nodeEffects(cfg *nodeConfig, s nodeState, o *orders) []link.Command {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ready {
+		return nil
+	}
+	sent := f.sentNodes[cfg.ID]
+	if sent.Connection != f.connection {
+		sent = sentNode{Connection: f.connection}
+		f.sentNodes[cfg.ID] = sent
+	}
+	return cfg.effects(s, o, sent, f.sent.Stop, f.incarnation > 1)
+}
+
+// noteNode remembers what was sent; mu is held.
+func (f *flow) noteNode(id string, cmdID, generation uint64, cmd link.Command) {
+	sent := f.sentNodes[id]
+	sent.note(cmdID, generation, cmd)
+	f.sentNodes[id] = sent
+}
+
+// withoutShim: a shim was lost and no other one is wanted yet, so that an intent would
+// be taken for one of the lost shim.
+func (f *flow) withoutShim() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lost != nil
+}
