@@ -1,25 +1,29 @@
 package dataflow
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 )
 
-// CheckPaths looks for what the nodes are to run: a file below workingDir (or at an
-// absolute path), or a program on PATH. searchPath is the value of PATH that the nodes
-// will get. Nodes that something else brings to life are left out: URLs, shell,
-// dynamic, git, modules, and nodes with a build, whose program may not exist yet.
-func CheckPaths(d *Descriptor, workingDir, searchPath string) Diagnostics {
+// CheckPaths looks for what the nodes are to run, relative to the descriptor's folder
+// and with the environment that the nodes will get (KEY=VALUE). Nodes that something
+// else brings to life are left out: URLs, shell, dynamic, git, modules, and nodes with
+// a build, whose program may not exist yet.
+func CheckPaths(d *Descriptor, env []string) Diagnostics {
 	c := &checker{file: d.File}
 	for _, n := range d.Nodes {
 		if n.Kind != KindExecutable || len(n.Build) > 0 {
 			continue
 		}
-		if _, err := ResolveExecutable(n.Path, workingDir, searchPath); err != nil {
-			missing := err.(*PathError)
-			c.errorf(n.Keys.At("path"), CodePathNotFound, missing.Fix, "node `%s` cannot start: %s", n.ID, missing.Reason)
+		var bad *PathError
+		if _, err := ResolveExecutable(n.Path, d.Dir(), env); errors.As(err, &bad) {
+			c.errorf(n.Keys.At("path"), CodePathNotFound, bad.Fix, "node `%s` cannot start: %s", n.ID, bad.Reason)
 		}
 	}
 	return c.finish()
@@ -30,59 +34,116 @@ type PathError struct{ Path, Reason, Fix string }
 
 func (e *PathError) Error() string { return e.Reason }
 
+// pathVariables may be used in a `path`. Others stay as they are written: a path
+// should not depend on whatever happens to be set.
+var pathVariables = []string{"HOME", "USER", "DORA_WORKSPACE", "CARGO_MANIFEST_DIR", "PWD"}
+
 // ResolveExecutable gives the file that a node's `path` stands for, absolute if
-// workingDir is. A file below workingDir wins over a program on searchPath (a list of
-// folders like PATH), which is looked up for bare names only. Scripts ending in .py
-// need not be executable, as an interpreter runs them; everything else must be.
-// Symbolic links stay as they are: a Python of a virtual environment is one, and works
-// only under its own name. The error is a *PathError.
-func ResolveExecutable(path, workingDir, searchPath string) (string, error) {
+// workingDir is. $HOME, $USER, $DORA_WORKSPACE, $CARGO_MANIFEST_DIR and $PWD are
+// replaced. A file below workingDir wins; a bare name is then looked up in the active
+// Python environment (VIRTUAL_ENV; or, where uv is installed, the nearest .venv) and on
+// PATH. Scripts ending in .py need not be executable, as an interpreter runs them;
+// everything else must be. Symbolic links stay as they are: the Python of a virtual
+// environment is one, and works only under its own name. The error is a *PathError.
+func ResolveExecutable(path, workingDir string, env []string) (string, error) {
+	path = expandPath(path, env)
 	file := path
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(workingDir, path)
-		// Join cleans; `a/../b` through a symbolic link is another file than `b`.
-		if strings.Contains(path, "..") {
-			file = workingDir + string(filepath.Separator) + path
-		}
 	}
-	bare := !strings.ContainsRune(path, filepath.Separator)
 	info, err := os.Stat(file)
+	bare := !strings.ContainsRune(path, filepath.Separator)
 	switch {
-	case err == nil && !info.IsDir():
-		if isPython(path) || info.Mode().Perm()&0o111 != 0 {
-			return file, nil
-		}
-		return "", &PathError{path, fmt.Sprintf("`%s` is not executable", file), "chmod +x " + file}
-	case bare:
-		if found := onPath(path, searchPath); found != "" {
-			return found, nil
-		}
-	}
-	switch {
-	case err == nil:
+	case err == nil && info.IsDir() && !bare:
 		return "", &PathError{path, fmt.Sprintf("`%s` is a folder", file), "name the program inside of it"}
-	case !os.IsNotExist(err):
-		return "", &PathError{path, fmt.Sprintf("cannot look at `%s`: %s", file, reason(err)), ""}
-	case bare && !isPython(path):
-		return "", &PathError{path, fmt.Sprintf("there is neither a file `%s` nor a program `%s` on PATH", file, path), missingFix(path)}
+	case err == nil && !info.IsDir():
+		return file, checkMode(path, file, info)
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+		return "", &PathError{path, fmt.Sprintf("`%s` cannot be looked at: %s", file, reason(err)), ""}
 	}
-	return "", &PathError{path, fmt.Sprintf("there is no file `%s`", file), missingFix(path)}
+	build := "build it first, give the node a `build:` command, or check `path` (relative paths start at the folder of the dataflow file)"
+	if filepath.Ext(path) == ".py" {
+		build = "check `path`; relative paths start at the folder of the dataflow file"
+	}
+	if !bare {
+		return "", &PathError{path, fmt.Sprintf("there is no file `%s`", file), build}
+	}
+	if found := onPath(path, searchFolders(workingDir, env)); found != "" {
+		return found, nil
+	}
+	return "", &PathError{path, fmt.Sprintf("there is neither a file `%s` nor a program `%s` on PATH", file, path), build}
 }
 
-func missingFix(path string) string {
-	if isPython(path) {
-		return "check `path`; relative paths start at the folder of the dataflow file"
+func checkMode(path, file string, info fs.FileInfo) error {
+	switch {
+	case filepath.Ext(path) == ".py":
+		return nil
+	case !info.Mode().IsRegular():
+		return &PathError{path, fmt.Sprintf("`%s` is not a program (%s)", file, info.Mode().Type()), ""}
+	case info.Mode().Perm()&0o111 == 0:
+		return &PathError{path, fmt.Sprintf("`%s` is not executable", file), "chmod +x " + file}
 	}
-	return "build it first, give the node a `build:` command, or check `path` (relative paths start at the folder of the dataflow file)"
+	return nil
 }
 
-func isPython(path string) bool { return strings.EqualFold(filepath.Ext(path), ".py") }
+// expandPath replaces pathVariables; what is not set stays as written.
+func expandPath(path string, env []string) string {
+	var b strings.Builder
+	for {
+		i := strings.IndexByte(path, '$')
+		if i < 0 {
+			b.WriteString(path)
+			return b.String()
+		}
+		b.WriteString(path[:i])
+		name, _, _, rest := varAt(path[i:])
+		value, ok := lookupEnv(env, name)
+		if !ok || !slices.Contains(pathVariables, name) {
+			value = path[i : len(path)-len(rest)]
+		}
+		b.WriteString(value)
+		path = rest
+	}
+}
 
-// onPath looks a program up. Empty entries of the list are skipped: they mean the
-// current folder, from which nothing should start by accident.
-func onPath(name, searchPath string) string {
-	for _, dir := range filepath.SplitList(searchPath) {
-		if dir == "" {
+// lookupEnv finds the last value of a variable, the one that a process sees.
+func lookupEnv(env []string, name string) (string, bool) {
+	for _, kv := range slices.Backward(env) {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// searchFolders are the folders in which bare names are looked up, in order.
+func searchFolders(workingDir string, env []string) []string {
+	path, _ := lookupEnv(env, "PATH")
+	folders := filepath.SplitList(path)
+	if venv, ok := lookupEnv(env, "VIRTUAL_ENV"); ok && venv != "" {
+		return append([]string{filepath.Join(venv, "bin")}, folders...)
+	}
+	if onPath("uv", folders) == "" {
+		return folders
+	}
+	dir, err := filepath.Abs(workingDir)
+	for ; err == nil; dir = filepath.Dir(dir) {
+		bin := filepath.Join(dir, ".venv", "bin")
+		if info, err := os.Stat(bin); err == nil && info.IsDir() {
+			return append([]string{bin}, folders...)
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	return folders
+}
+
+// onPath looks a program up. Relative folders are skipped: what starts should not
+// depend on where dora happens to run.
+func onPath(name string, folders []string) string {
+	for _, dir := range folders {
+		if !filepath.IsAbs(dir) {
 			continue
 		}
 		file := filepath.Join(dir, name)

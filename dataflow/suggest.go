@@ -11,10 +11,11 @@ const maxSuggestions = 200
 
 // nearest gives the candidate that word was probably meant to be, or "". The
 // distance counts inserted, deleted, replaced and swapped neighbouring characters;
-// up to a third of the word may differ, and 3 characters at most.
+// up to a third of the word may differ, and 3 characters at most. Words of one or two
+// characters have no near names: any other short name would be one.
 func nearest(word string, candidates []string) string {
-	limit := min(3, max(1, len(word)/3))
-	if len(word) == 0 || len(word) > 64 {
+	limit := min(3, len(word)/3)
+	if limit == 0 || len(word) > 64 {
 		return ""
 	}
 	lower := strings.ToLower(word)
