@@ -101,7 +101,7 @@ func (w *workshop) environment() []string {
 		name, _, _ := strings.Cut(setting, "=")
 		switch {
 		case strings.HasPrefix(name, "DORA_"), strings.HasPrefix(name, "ZENOH_"), strings.HasPrefix(name, "PYTHON"),
-			strings.HasPrefix(name, "BENCH_"), name == "PATH", name == "VIRTUAL_ENV", name == "RUST_LOG":
+			strings.HasPrefix(name, "BENCH_"), strings.HasPrefix(name, "RUST_"), name == "PATH", name == "VIRTUAL_ENV":
 		default:
 			env = append(env, setting)
 		}
