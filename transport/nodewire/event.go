@@ -199,11 +199,16 @@ func AppendEventsHead(dst []byte, n int) []byte {
 	return binary.AppendUvarint(dst, uint64(n))
 }
 
-// AppendValue encodes a Value reply.
-func AppendValue(dst, value []byte, found bool) []byte {
+// AppendValueHead encodes a Value reply up to the value of the given length in bytes.
+func AppendValueHead(dst []byte, length int, found bool) []byte {
 	dst = append(dst, byte(Value))
 	if !found {
 		return append(dst, 0)
 	}
-	return appendBytes(append(dst, 1), value)
+	return binary.AppendUvarint(append(dst, 1), uint64(length))
+}
+
+// AppendValue encodes a Value reply.
+func AppendValue(dst, value []byte, found bool) []byte {
+	return append(AppendValueHead(dst, len(value), found), value...)
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -111,16 +112,19 @@ type Conn struct {
 	// earns it by having sent as much.
 	trusted int
 	stall   time.Duration
+	raw     syscall.RawConn // nil if nc is no socket
 	g       Gather
 	closed  sync.Once
 }
 
 // NewConn wraps an established connection and switches off Nagle's algorithm.
 func NewConn(nc net.Conn) *Conn {
+	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readAhead), trusted: freeSize, stall: MaxStall}
 	if tc, ok := nc.(*net.TCPConn); ok {
 		_ = tc.SetNoDelay(true)
+		c.raw, _ = tc.SyscallConn()
 	}
-	return &Conn{nc: nc, r: bufio.NewReaderSize(nc, readAhead), trusted: freeSize, stall: MaxStall}
+	return c
 }
 
 // Dial connects to the listener of a node protocol server, for example
@@ -227,6 +231,7 @@ type Gather struct {
 	small []byte
 	segs  []segment
 	total int
+	sent  int // bytes of small that TryWrite sent
 	bufs  net.Buffers
 }
 
@@ -241,7 +246,7 @@ func (g *Gather) Reset() {
 	g.small = append(g.small[:0], make([]byte, headerSize)...)
 	clear(g.segs)
 	g.segs = append(g.segs[:0], segment{end: headerSize})
-	g.total = 0
+	g.total, g.sent = 0, 0
 }
 
 // Len is the length of the frame's body so far, in bytes.
@@ -285,14 +290,45 @@ func (g *Gather) extend() {
 	g.segs = append(g.segs, segment{start: start, end: len(g.small)})
 }
 
+// TryWrite sends what g collected as far as that is possible without blocking. If done
+// is false, WriteGather sends the rest. Nothing is sent if g refers to long pieces.
+func (c *Conn) TryWrite(g *Gather) (done bool, err error) {
+	if c.raw == nil || len(g.segs) != 1 {
+		return false, nil
+	}
+	if g.total > MaxFrame {
+		return false, fmt.Errorf("%w: %d bytes", ErrFrameTooLarge, g.total)
+	}
+	binary.LittleEndian.PutUint64(g.small, uint64(g.total))
+	var n int
+	var werr error
+	err = c.raw.Write(func(fd uintptr) bool {
+		n, werr = syscall.Write(int(fd), g.small[g.sent:])
+		return true
+	})
+	if err != nil {
+		return false, err
+	}
+	if werr == syscall.EAGAIN || werr == syscall.EINTR {
+		return false, nil
+	}
+	if werr != nil {
+		return false, fmt.Errorf("write: %w", werr)
+	}
+	g.sent += n
+	return g.sent == len(g.small), nil
+}
+
 // WriteGather sends what g collected since Reset as one frame.
 func (c *Conn) WriteGather(g *Gather) error {
 	if g.total > MaxFrame {
 		return fmt.Errorf("%w: %d bytes", ErrFrameTooLarge, g.total)
 	}
-	binary.LittleEndian.PutUint64(g.small, uint64(g.total))
+	if g.sent == 0 {
+		binary.LittleEndian.PutUint64(g.small, uint64(g.total))
+	}
 	if len(g.segs) == 1 {
-		_, err := c.nc.Write(g.small)
+		_, err := c.nc.Write(g.small[g.sent:])
 		return err
 	}
 	bufs := g.bufs[:0]

@@ -102,6 +102,41 @@ func TestGatherKeepsOrder(t *testing.T) {
 	}
 }
 
+// A peer that does not read must not block TryWrite; what it could not send, WriteGather
+// does.
+func TestTryWrite(t *testing.T) {
+	c, nc := connPair(t)
+	var g Gather
+	frames := 0
+	for ; frames < 1<<16; frames++ {
+		g.Reset()
+		g.Add(bytes.Repeat([]byte{byte(frames)}, gatherCopy-1))
+		done, err := c.TryWrite(&g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !done {
+			break
+		}
+	}
+	if frames == 0 || frames == 1<<16 {
+		t.Fatalf("%d frames went to a peer that does not read", frames)
+	}
+	go func() {
+		if err := c.WriteGather(&g); err != nil {
+			t.Error(err)
+		}
+	}()
+	peer := NewConn(nc)
+	for i := 0; i <= frames; i++ {
+		b, err := peer.ReadFrame()
+		if err != nil || !bytes.Equal(b.Bytes(), bytes.Repeat([]byte{byte(i)}, gatherCopy-1)) {
+			t.Fatalf("frame %d of %d is wrong: %v", i, frames, err)
+		}
+		b.Release()
+	}
+}
+
 func TestOversizeIsRefusedUnread(t *testing.T) {
 	for _, n := range []uint64{MaxFrame + 1, 65 << 20, 1 << 63, ^uint64(0)} {
 		c, peer := connPair(t)

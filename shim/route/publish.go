@@ -1,0 +1,177 @@
+package route
+
+import (
+	"time"
+
+	"github.com/dora-go/dora/transport/nodewire"
+)
+
+// message is what travels along an edge: the metadata and data as on the wire. raw and
+// time belong to buf, or to nobody if buf is nil.
+type message struct {
+	buf   *nodewire.Buffer
+	raw   []byte
+	time  []byte
+	flags nodewire.MessageFlags
+}
+
+// publish gives a message to every consumer of an output. Consumers that are full and
+// hold their producer come last, so that they do not keep it from the others; s is the
+// session that waits for them, nil if nobody can.
+func (r *Router) publish(o *output, m *message, s *session) {
+	if o.closed.Load() {
+		return
+	}
+	var room [8]*input
+	waiting := room[:0]
+	for _, in := range o.consumers {
+		if in.node.offer(in, m) == full {
+			waiting = append(waiting, in)
+		}
+	}
+	for _, in := range waiting {
+		if s == nil {
+			in.lose(causeNoWait)
+			continue
+		}
+		s.wait(in, m)
+	}
+}
+
+// offer puts a message into the queue of the input's node, if it fits.
+func (n *node) offer(in *input, m *message) verdict {
+	n.mu.Lock()
+	if !n.listens() {
+		n.mu.Unlock()
+		return dropped // by its own will or its end, so nothing is lost
+	}
+	in.touch()
+	v := n.q.admit(in, m, (*input).lose)
+	if v == full && in.gaveUp {
+		in.lose(causeHeld)
+		v = dropped
+	}
+	n.flush()
+	return v
+}
+
+// listens says whether somebody takes or will take the node's events; n.mu is held.
+func (n *node) listens() bool {
+	if n.gone || n.deaf {
+		return false
+	}
+	// A static node's queue waits for its process. A dynamic one may never come.
+	return !n.dynamic || n.alive && n.phase == phaseSubscribed
+}
+
+// wait holds the producer until the input has room. What frees a place counts as
+// progress; without any for Router.holdFor, the message is dropped.
+func (s *session) wait(in *input, m *message) {
+	r, n := s.n.r, in.node
+	name := n.id + "/" + in.id
+	s.n.held.Store(&name)
+	defer s.n.held.Store(nil)
+	timer := time.NewTimer(r.holdFor)
+	defer timer.Stop()
+	for {
+		n.mu.Lock()
+		if n.space == nil {
+			n.space = make(chan struct{})
+		}
+		space := n.space
+		n.mu.Unlock()
+		if n.offer(in, m) != full {
+			return
+		}
+		select {
+		case <-space:
+		case <-timer.C:
+			n.mu.Lock()
+			in.gaveUp = true
+			n.mu.Unlock()
+			in.lose(causeHeld)
+			return
+		case <-r.closed:
+			return
+		}
+	}
+}
+
+// lose counts a dropped message.
+func (in *input) lose(cause string) {
+	in.dropped.Add(1)
+	in.unreported.Add(1)
+	if p := in.cause.Load(); p == nil || *p != cause {
+		in.cause.Store(&cause)
+	}
+	in.node.r.reports.drops()
+}
+
+// event queues a control event of the node; n.mu is held, flush must follow.
+func (n *node) event(e *nodewire.Event) {
+	if n.gone || n.deaf || n.dynamic && !n.alive {
+		return
+	}
+	e.Time = n.r.clock.Now()
+	n.q.appendControl(keyOf(e), nodewire.AppendEvent(nil, e))
+}
+
+// keyOf says which older event is made obsolete by e.
+func keyOf(e *nodewire.Event) controlKey {
+	k := controlKey{class: e.Kind}
+	switch e.Kind {
+	case nodewire.InputClosed, nodewire.InputRecovered:
+		k.class, k.subject = nodewire.InputClosed, e.ID
+	case nodewire.ParamUpdate, nodewire.ParamDeleted:
+		k.class, k.subject = nodewire.ParamUpdate, e.Key
+	case nodewire.NodeRestarted, nodewire.NodeFailed:
+		k.subject = e.Node
+	case nodewire.Reload:
+		k.subject = e.Operator
+	case nodewire.ExtensionDropped:
+		k.subject = e.Namespace + "\x00" + e.Key
+	}
+	return k
+}
+
+// flush unlocks n.mu. If the node has asked for events and there are some, they are on
+// their way when it returns; facts that came up are reported.
+func (n *node) flush() {
+	s := n.sess
+	var b *batch
+	if s != nil && s.asked && (n.q.count > 0 || n.deaf) {
+		b = n.takeFor(s)
+	}
+	if n.q.count == 0 || s == nil || s.asked {
+		n.unreadSince = time.Time{}
+	} else if n.unreadSince.IsZero() {
+		n.unreadSince = time.Now()
+	}
+	facts := n.facts
+	n.facts = nil
+	n.mu.Unlock()
+	if b != nil {
+		s.deliver(b)
+	}
+	for _, f := range facts {
+		n.r.cfg.Report(f)
+	}
+}
+
+// takeFor takes the next batch for a session that asked; n.mu is held.
+func (n *node) takeFor(s *session) *batch {
+	s.asked = false
+	n.unreadSince = time.Time{}
+	b := newBatch()
+	b.entries = n.q.take(b.entries)
+	n.freed()
+	return b
+}
+
+// freed wakes the producers that wait for room; n.mu is held.
+func (n *node) freed() {
+	if n.space != nil {
+		close(n.space)
+		n.space = nil
+	}
+}
