@@ -54,7 +54,7 @@ func (s *Shim) execute(ss *session, c *link.Command, reply *link.Reply) (end boo
 	case c.Spawn != nil:
 		return false, s.acceptSpawn(c.Spawn)
 	case c.Plan != nil:
-		return false, s.withNode(c.Plan.Node, func(n *node) { n.plan = c.Plan.Plan })
+		return false, s.withNode(c.Plan.Node, func(n *node) { s.setPlan(n, c.Plan.Plan) })
 	case c.Release != nil:
 		s.mu.Lock()
 		s.released = true
@@ -154,6 +154,7 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 	defer s.mu.Unlock()
 	s.load, s.router, s.nodes, s.order = l, router, nodes, order
 	s.resolver = spawn.NewResolver(l, s.table.Run)
+	s.watchHealth()
 	return nil
 }
 
@@ -218,11 +219,17 @@ func (s *Shim) acceptSpawn(c *link.Spawn) error {
 	case s.closing:
 		return spawn.ErrClosed
 	}
-	n.state, n.generation, n.restarts, n.token, n.plan = starting, c.Generation, c.RestartCount, c.Token, c.Plan
-	n.held = false
+	n.state, n.generation, n.held = starting, c.Generation, false
+	s.setPlan(n, c.Plan)
 	n.stopHold()
 	go s.spawn(n, c)
 	return nil
+}
+
+// setPlan says what happens at the node's next exit. s.mu is held.
+func (s *Shim) setPlan(n *node, p link.ExitPlan) {
+	n.plan = p
+	s.router.Plan(n.spec.ID, p)
 }
 
 func (s *Shim) withNode(id string, do func(*node)) error {

@@ -31,8 +31,6 @@ type node struct {
 
 	state      state
 	generation uint64
-	restarts   uint32
-	token      string
 	plan       link.ExitPlan
 	proc       *spawn.Process
 	spawned    *link.Spawned

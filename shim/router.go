@@ -1,11 +1,17 @@
 package shim
 
-import "github.com/dora-go/dora/transport/link"
+import (
+	"time"
+
+	"github.com/dora-go/dora/transport/link"
+)
 
 type router interface {
 	Environment(node string, generation uint64, restartCount uint32) ([]string, error)
 	Spawned(node string, generation uint64)
 	Phase(node string) string
+	Plan(node string, p link.ExitPlan)
+	Unread(node string) time.Duration
 	Release()
 	Abort(reason string)
 	Exited(node string, generation uint64, d link.Disposition, failure string)
@@ -31,6 +37,8 @@ func newRouter(routerConfig) (router, error)                      { return bare{
 func (bare) Environment(string, uint64, uint32) ([]string, error) { return nil, nil }
 func (bare) Spawned(string, uint64)                               {}
 func (bare) Phase(string) string                                  { return "spawned" }
+func (bare) Plan(string, link.ExitPlan)                           {}
+func (bare) Unread(string) time.Duration                          { return 0 }
 func (bare) Release()                                             {}
 func (bare) Abort(string)                                         {}
 func (bare) Exited(string, uint64, link.Disposition, string)      {}

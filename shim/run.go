@@ -165,6 +165,7 @@ func (s *Shim) watchParent(pipe *os.File) {
 // watchGuard: without a guard the nodes work on; whoever looks is told.
 func (s *Shim) watchGuard(pipe *os.File) {
 	awaitEOF(pipe)
+	s.unguarded.Store(true)
 	s.facts.warn("", 0, "the shim's guard was killed; should the shim be killed, too, only the daemon can end what it leaves behind")
 }
 
@@ -198,6 +199,9 @@ func (s *Shim) end(why string, remove bool) {
 		folder.RemoveSocket(s.owner.Socket)
 		if first, _ := s.facts.bounds(); remove || first == 0 {
 			os.RemoveAll(s.cfg.Dir)
+		}
+		if s.unguarded.Load() {
+			contain.LeaveCgroup(s.cfg.Cgroup) // else the guard removes it
 		}
 		s.exit <- 0
 	})

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dora-go/dora/shim/folder"
@@ -41,6 +42,8 @@ type Shim struct {
 	closing  bool // no node is started any more, and the shim ends with the last one
 	ended    sync.Once
 	exit     chan int
+
+	unguarded atomic.Bool // the guard is gone
 }
 
 // hello introduces this shim.

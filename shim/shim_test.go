@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // playRole: "parent" is a `dora run` in small, which a test can kill.
 func playRole(role string) int {
 	h, err := launch.Launch(context.Background(), launch.Options{
-		StateDir: os.Getenv("SHIM_TEST_STATE"), Dataflow: os.Getenv("SHIM_TEST_DATAFLOW"), ParentPipe: role == "parent",
+		StateDir: os.Getenv("SHIM_TEST_STATE"), Dataflow: os.Getenv("SHIM_TEST_DATAFLOW"), ParentPipe: role == "parent", NoCgroup: os.Getenv("SHIM_TEST_NO_CGROUP") == "true",
 	})
 	if err != nil {
 		os.Stderr.WriteString(err.Error())
@@ -187,5 +187,20 @@ func TestRunsANodeToItsEnd(t *testing.T) {
 	}
 	if _, err := os.Stat(d.h.Dir()); err == nil {
 		t.Error("the folder is still there")
+	}
+}
+
+func TestLaunchSpeed(t *testing.T) {
+	for range 10 {
+		begin := time.Now()
+		h, err := launch.Launch(context.Background(), launch.Options{StateDir: t.TempDir(), Dataflow: dataflowID, ParentPipe: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		up := time.Since(begin)
+		begin = time.Now()
+		h.Conn.Send(&link.Command{ID: 1, End: &link.End{}})
+		<-h.Lost()
+		t.Log(up, time.Since(begin))
 	}
 }

@@ -7,9 +7,8 @@ import (
 	"github.com/dora-go/dora/transport/link"
 )
 
-const (
-	defaultGrace = 10 * time.Second
-)
+// defaultGrace is the time between Stop and SIGTERM if the order does not say.
+const defaultGrace = 10 * time.Second
 
 // ladder is the stop of one node under way: the Stop event was sent, SIGTERM and SIGKILL
 // follow at their times whether or not anybody is watching.
@@ -47,7 +46,7 @@ func (s *Shim) stopNodes(nodes []*node, c *link.Stop) {
 func (s *Shim) stopNode(n *node, c *link.Stop, termAt, killAt time.Time) {
 	s.mu.Lock()
 	if c.Plan != nil {
-		n.plan = *c.Plan
+		s.setPlan(n, *c.Plan)
 	}
 	alive, dynamic := n.state != idle, n.spec.Kind == link.KindDynamic
 	generation := n.generation
@@ -133,3 +132,5 @@ func (s *Shim) wind(why string) {
 	s.stopNodes(nodes, &link.Stop{Plan: &link.ExitPlan{OnSuccess: link.Close, OnFailure: link.Close}})
 	s.afterNode()
 }
+
+func (l *ladder) isKilled() bool { return l != nil && l.killed }

@@ -115,6 +115,19 @@ func RemoveCgroup(dir string, limit time.Duration) error {
 	}
 }
 
+// LeaveCgroup moves this process out of a cgroup made by CreateCgroup, to the one above,
+// and removes it. Only the last process in it needs to: others remove it from outside.
+func LeaveCgroup(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	above := filepath.Join(filepath.Dir(dir), "cgroup.procs")
+	if err := os.WriteFile(above, []byte("0"), 0); err != nil {
+		return fmt.Errorf("leave cgroup %s: %w", dir, err)
+	}
+	return removeTree(dir)
+}
+
 // removeTree removes a cgroup and those below it; their files cannot be removed one by
 // one.
 func removeTree(dir string) error {

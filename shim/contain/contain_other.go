@@ -57,6 +57,9 @@ func KillCgroup(string, time.Duration) error { return nil }
 // RemoveCgroup works on Linux only.
 func RemoveCgroup(string, time.Duration) error { return nil }
 
+// LeaveCgroup works on Linux only.
+func LeaveCgroup(string) error { return nil }
+
 // MappedSegments works on Linux only.
 func MappedSegments(int) []string { return nil }
 

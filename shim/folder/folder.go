@@ -197,3 +197,9 @@ func readJSON(path string, v any) error {
 	}
 	return nil
 }
+
+// Is says whether a file is the held lock itself, and not another one of its name.
+func (l *Lock) Is(fi os.FileInfo) bool {
+	own, err := l.f.Stat()
+	return err == nil && os.SameFile(own, fi)
+}

@@ -27,6 +27,7 @@ type Config struct {
 	Token      string `json:"token"`
 	Version    string `json:"version"`
 	ParentPipe bool   `json:"parent_pipe,omitempty"`
+	NoCgroup   bool   `json:"no_cgroup,omitempty"`
 	Mark       string `json:"mark"` // marks the environment of everything below the shim
 	// Filled in by the guard.
 	GuardPID int    `json:"guard_pid,omitempty"`

@@ -32,8 +32,9 @@ func Run(c Config, program string, args []string) int {
 		fmt.Fprintf(os.Stderr, "guard: become subreaper: %v\n", err)
 	}
 	c.GuardPID = os.Getpid()
-	if dir, err := contain.CreateCgroup(c.Mark); err == nil {
-		c.Cgroup = dir
+	if !c.NoCgroup {
+		// Refused where nothing is delegated to this user: then the guard does it alone.
+		c.Cgroup, _ = contain.CreateCgroup(c.Mark)
 	}
 	pid, err := start(c, program, args)
 	if err != nil {

@@ -39,6 +39,8 @@ type Options struct {
 	// ParentPipe ends the shim, and everything below, as soon as this process is gone or
 	// the Handle is closed (`dora run`).
 	ParentPipe bool
+	// NoCgroup leaves cgroups alone, even where they are delegated to this user.
+	NoCgroup bool
 	// Env is the environment of guard and shim; nil means this process's. The nodes'
 	// environment comes with link.Load.
 	Env []string
@@ -107,7 +109,7 @@ func (h *Handle) launch(ctx context.Context, o Options) error {
 func (h *Handle) startGuard(o Options, readyW *os.File) error {
 	cfg := guard.Config{
 		Dir: h.dir, Dataflow: o.Dataflow, Token: o.Token, Version: o.Version,
-		ParentPipe: o.ParentPipe, Mark: folder.NewName(),
+		ParentPipe: o.ParentPipe, NoCgroup: o.NoCgroup, Mark: folder.NewName(),
 	}
 	env := o.Env
 	if env == nil {
