@@ -33,7 +33,7 @@ func allRows(w *workshop, short bool) []row {
 	// intervals that leave it time on a machine that has other work too.
 	small, count16, every16, count40 := 200, 20, 300*time.Millisecond, 8
 	if short {
-		small, count16, every16, count40 = 60, 5, 500*time.Millisecond, 4
+		small, count16, every16, count40 = 60, 5, 400*time.Millisecond, 4
 	}
 	return []row{
 		pythonRow(w, "python-8B", pace{bytes: 8, every: 10 * time.Millisecond, count: small, warmUp: 5}, 1.05),

@@ -176,6 +176,7 @@ func (w *workshop) prepareRustNode(ctx context.Context) error {
 // build runs a build command, shows its lines as progress, and quotes them if it fails.
 func (w *workshop) build(ctx context.Context, dir string, argv ...string) error {
 	w.progress.say("%s", strings.Join(argv, " "))
+	what := strings.Join(argv[:2], " ")
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = dir
 	read, write := io.Pipe()
@@ -186,7 +187,7 @@ func (w *workshop) build(ctx context.Context, dir string, argv ...string) error 
 		defer close(done)
 		for lines := bufio.NewScanner(read); lines.Scan(); {
 			line := strings.TrimSpace(lines.Text())
-			w.progress.step("%s: %s", argv[0], line)
+			w.progress.step("%s: %s", what, line)
 			if last = append(last, line); len(last) > 30 {
 				last = last[1:]
 			}
