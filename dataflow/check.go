@@ -25,6 +25,9 @@ func (c *checker) add(sev Severity, p Pos, code, fix, msg string) {
 	c.diags = append(c.diags, Diagnostic{Severity: sev, Code: code, File: c.file, Line: p.Line, Column: p.Column, Message: msg, Fix: fix})
 }
 
+// made is the number of findings so far.
+func (c *checker) made() int { return len(c.diags) + c.left }
+
 func (c *checker) errorf(p Pos, code, fix, format string, args ...any) {
 	c.add(SeverityError, p, code, fix, fmt.Sprintf(format, args...))
 }
@@ -170,14 +173,20 @@ func (c *checker) pairs(v *value) []entry {
 	return out
 }
 
-// child finds a key without reading the rest.
+// child finds a key without reading the rest: the first one written, or else the first
+// one merged.
 func (v *value) child(key string) *value {
+	var found *value
 	for i := range v.entries {
-		if v.entries[i].key == key {
-			return v.entries[i].val
+		switch e := &v.entries[i]; {
+		case e.key != key:
+		case e.keyKind&mergedKey == 0:
+			return e.val
+		case found == nil:
+			found = e.val
 		}
 	}
-	return nil
+	return found
 }
 
 // of names the value being read: "`path` of node `a`".

@@ -10,6 +10,7 @@ const (
 
 	// The YAML.
 	CodeSyntax            = "yaml-syntax"
+	CodeReader            = "yaml-reader"
 	CodeTab               = "yaml-tab"
 	CodeTooDeep           = "yaml-too-deep"
 	CodeTooManyValues     = "yaml-too-many-values"

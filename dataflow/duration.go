@@ -112,9 +112,9 @@ func secondsToDuration(seconds float64) (time.Duration, error) {
 // seconds reads a number of seconds. The error text is the one that users of the
 // field know: owner, field, value.
 func (s scope) seconds(v *value, allowZero bool) time.Duration {
-	need := "must be a finite number of seconds, 0 or more"
+	need := "write a finite number of seconds, 0 or more"
 	if !allowZero {
-		need = "must be a finite number of seconds above 0"
+		need = "write a finite number of seconds above 0"
 	}
 	if v.kind != kindInt && v.kind != kindFloat {
 		if d, err := ParseDuration(v.text); err == nil && v.kind == kindString {
@@ -140,9 +140,9 @@ func (s scope) seconds(v *value, allowZero bool) time.Duration {
 
 // optionalSeconds reads a time where 0 means "off", and says so.
 func (s scope) optionalSeconds(v *value) time.Duration {
-	before := len(s.diags)
+	before := s.made()
 	d := s.seconds(v, true)
-	if d == 0 && len(s.diags) == before {
+	if d == 0 && s.made() == before {
 		s.warnf(v.pos, CodeNoEffect, "remove it, or write a number above 0", "%s has `%s: %s`, which switches it off", s.ownerOr("dataflow"), s.key, excerpt(v.text))
 	}
 	return d

@@ -44,7 +44,7 @@ func (s scope) envName(e entry) bool {
 	bad := ""
 	switch {
 	case e.keyKind != kindString:
-		s.idKind(e.keyPos, e.keyKind, e.key)
+		s.idKind(e.keyPos, e.keyKind, e.key, "a name in "+s.of())
 		return false
 	case e.key == "":
 		bad = "is empty"

@@ -58,7 +58,7 @@ func badRune(id, marks string) (rune, bool) {
 // id reads a text that must pass check.
 func (s scope) id(v *value, check func(string) error) string {
 	if v.kind != kindString {
-		s.idKind(v.pos, v.kind, v.text)
+		s.idKind(v.pos, v.kind, v.text, s.of())
 		return ""
 	}
 	if err := check(v.text); err != nil {
@@ -67,7 +67,8 @@ func (s scope) id(v *value, check func(string) error) string {
 	return v.text
 }
 
-func (s scope) idKind(p Pos, kind valueKind, text string) {
+// idKind reports an id that YAML takes for something else than a text.
+func (s scope) idKind(p Pos, kind valueKind, text, where string) {
 	fix := ""
 	if kind < kindString && kind != kindNull {
 		fix = fmt.Sprintf("put it in quotes: %q", excerpt(text))
@@ -76,13 +77,22 @@ func (s scope) idKind(p Pos, kind valueKind, text string) {
 	if fix != "" {
 		what = "`" + excerpt(text) + "`, which YAML reads as " + what
 	}
-	s.errorf(p, CodeInvalidID, fix, "%s must be a text, not %s", s.of(), what)
+	s.errorf(p, CodeInvalidID, fix, "%s must be a text, not %s", where, what)
+}
+
+// itemID reads an item of a list of ids.
+func (s scope) itemID(v *value) string {
+	if v.kind != kindString {
+		s.idKind(v.pos, v.kind, v.text, "an id in "+s.of())
+		return ""
+	}
+	return s.id(v, CheckDataID)
 }
 
 // keyID checks a mapping key that is an id.
 func (s scope) keyID(e entry) {
 	if e.keyKind != kindString {
-		s.idKind(e.keyPos, e.keyKind, e.key)
+		s.idKind(e.keyPos, e.keyKind, e.key, "an id in "+s.of())
 	} else if err := CheckDataID(e.key); err != nil {
 		s.errorf(e.keyPos, CodeInvalidID, "", "%s", err)
 	}

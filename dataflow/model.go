@@ -24,6 +24,10 @@ type Pos struct {
 // IsValid reports whether p is a place in the text.
 func (p Pos) IsValid() bool { return p.Line > 0 }
 
+func (p Pos) before(q Pos) bool {
+	return p.Line < q.Line || p.Line == q.Line && p.Column < q.Column
+}
+
 // Keys remembers which keys a mapping had and where their values stand. It tells a
 // value that was written from a default.
 type Keys []Key
@@ -393,6 +397,8 @@ type ROS2 struct {
 	QoS       ROS2QoS
 	Namespace string
 	NodeName  string
+
+	broken bool // has errors of its own
 }
 
 // ROS2Transport is how the bridge reaches ROS 2.

@@ -136,7 +136,7 @@ func (s scope) bothSpellings(keys Keys, a, b string) {
 		return
 	}
 	at := keys.At(a)
-	if other := keys.At(b); other.Line > at.Line {
+	if other := keys.At(b); at.before(other) {
 		at = other
 	}
 	s.errorf(at, CodeBothSet, "keep one of them", "%s has both `%s` and `%s`, two names of the same thing", s.ownerOr("the dataflow"), a, b)

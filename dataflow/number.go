@@ -30,7 +30,7 @@ func number(v *value) float64 {
 			return math.NaN()
 		}
 	}
-	f, err := strconv.ParseFloat(strings.ReplaceAll(v.text, "_", ""), 64)
+	f, err := strconv.ParseFloat(v.text, 64)
 	if err != nil && !math.IsInf(f, 0) {
 		return math.NaN()
 	}
@@ -56,21 +56,16 @@ func integer(text string) any {
 }
 
 // renderScalar is the text of a number or boolean as an environment variable: no
-// exponent, no trailing zeros, true and false in lower case. What other YAML readers
-// take for a text (0777, 1_000) stays as written.
+// exponent, no trailing zeros, true and false in lower case.
 func renderScalar(v *value) string {
-	plain := strings.TrimLeft(v.text, "+-")
-	leadingZero := len(plain) > 1 && plain[0] == '0' && isDigit(plain[1])
-	switch {
-	case v.kind == kindBool:
+	switch v.kind {
+	case kindBool:
 		return strings.ToLower(v.text)
-	case strings.Contains(v.text, "_"), leadingZero:
-		return v.text
-	case v.kind == kindInt:
+	case kindInt:
 		if n := integer(v.text); n != nil {
 			return fmt.Sprint(n)
 		}
-	case v.kind == kindFloat:
+	case kindFloat:
 		switch f := number(v); {
 		case math.IsNaN(f):
 			return "NaN"

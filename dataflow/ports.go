@@ -26,7 +26,7 @@ func (s scope) outputs(v *value) []Output {
 			s.errorf(item.pos, CodeWrongType, "write only the id: - "+excerpt(item.entries[0].key), "%s holds a mapping where an output id belongs", s.of())
 			continue
 		}
-		id := s.id(item, CheckDataID)
+		id := s.itemID(item)
 		if id == "" {
 			continue
 		}

@@ -57,6 +57,8 @@ var qosFields = newObject(
 func (s scope) ros2(v *value) *ROS2 {
 	r := &ROS2{Pos: v.pos, Transport: ROS2Transport{Kind: "dds"}, Direction: "subscribe", Namespace: "/"}
 	s.owner = "`ros2` of " + s.owner
+	before := s.made()
+	defer func() { r.broken = s.made() > before }()
 	r.Keys = ros2Fields.into(s, r, v, s.owner)
 	if v.kind != kindMap {
 		return r
@@ -177,9 +179,9 @@ func (s scope) ros2Type(v *value) string {
 	return name
 }
 
-// ROS2 nodes bind every topic to a port of the node; see checkROS2Ports.
+// checkROS2Ports checks that the ports exist which the bridge binds its topics to.
 func (s scope) checkROS2Ports(n *Node) {
-	if n.ROS2 == nil {
+	if n.ROS2 == nil || n.ROS2.broken {
 		return
 	}
 	for _, t := range n.ROS2.Topics {

@@ -51,7 +51,7 @@ func (s scope) checkSource(n *Node) {
 	case len(set) > 1:
 		at := n.Keys.At(set[0])
 		for _, key := range set[1:] {
-			if p := n.Keys.At(key); p.Line > at.Line {
+			if p := n.Keys.At(key); at.before(p) {
 				at = p
 			}
 		}
@@ -106,7 +106,7 @@ func (s scope) checkGit(n *Node) {
 	for _, key := range []string{"branch", "tag", "rev"} {
 		if at := n.Keys.At(key); at.IsValid() {
 			refs = append(refs, key)
-			if at.Line > last.Line {
+			if last.before(at) {
 				last = at
 			}
 		}

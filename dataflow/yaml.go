@@ -1,7 +1,9 @@
 package dataflow
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/lexer"
@@ -61,31 +63,47 @@ type treeBuilder struct {
 
 // buildTree reads one YAML document. The value is nil for an empty one.
 func buildTree(text string) (root *value, bad *finding) {
+	toks, bad := tokenize(text)
+	if bad != nil {
+		return nil, bad
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			f, ok := r.(*finding)
 			if !ok {
-				f = &finding{code: CodeInternal, msg: fmt.Sprintf("the YAML reader failed on this file: %v", r), fix: "simplify the YAML: plain keys, lists and quoted texts are enough for a dataflow"}
+				panic(r) // a defect; Parse reports it
 			}
 			root, bad = nil, f
 		}
 	}()
-	b := &treeBuilder{anchors: map[string]*value{}}
-	for _, t := range lexer.Tokenize(text) {
-		if t.Type == token.InvalidType {
-			return nil, lexError(t)
-		}
-		if t.Type != token.CommentType {
-			b.toks = append(b.toks, t)
-		}
-	}
+	b := &treeBuilder{toks: toks, anchors: map[string]*value{}}
 	b.skipHead()
 	if b.peek() == nil {
+		b.expectEnd()
 		return nil, nil
 	}
 	root = b.block(0, 0, 1)
 	b.expectEnd()
 	return root, nil
+}
+
+// tokenize runs the lexer, leaves comments out, and reports the first text that is no
+// YAML. The lexer is foreign code on foreign input: should it panic, that is a finding.
+func tokenize(text string) (toks []*token.Token, bad *finding) {
+	defer func() {
+		if r := recover(); r != nil {
+			toks, bad = nil, &finding{code: CodeReader, msg: fmt.Sprintf("the YAML reader cannot read this file: %v", r), fix: "simplify the YAML: plain keys, lists and quoted texts are enough for a dataflow"}
+		}
+	}()
+	for _, t := range lexer.Tokenize(text) {
+		if t.Type == token.InvalidType {
+			return nil, lexError(t)
+		}
+		if t.Type != token.CommentType {
+			toks = append(toks, t)
+		}
+	}
+	return toks, nil
 }
 
 func lexError(t *token.Token) *finding {
@@ -189,7 +207,8 @@ func isScalar(t *token.Token) bool {
 // keyAt reports whether a `key:` starts at token i.
 func (b *treeBuilder) keyAt(i int) bool {
 	k, colon := b.at(i), b.at(i+1)
-	return k != nil && colon != nil && isScalar(k) && colon.Type == token.MappingValueType
+	return k != nil && colon != nil && isScalar(k) && colon.Type == token.MappingValueType &&
+		(k.Position.Line == colon.Position.Line || severalLines(k)) // the latter is reported as what it is
 }
 
 // block reads a block value whose first token stands right of column outer. inline is
@@ -223,7 +242,7 @@ func (b *treeBuilder) block(outer, inline, depth int) *value {
 		b.syntax(t, "write `key: value`", "a key that starts with `?` is not used in a dataflow")
 	case b.keyAt(b.propertiesEnd(b.i)):
 		if t.Position.Line == inline {
-			b.syntax(b.at(b.propertiesEnd(b.i)+1), "put the text in quotes, or start the mapping on a line of its own", "a second `:` on one line")
+			b.secondColon(b.at(b.propertiesEnd(b.i)))
 		}
 		v = b.mapping(t.Position.Column, depth)
 	default:
@@ -240,6 +259,21 @@ func (b *treeBuilder) belongsOutside(t, start *token.Token, outer, inline int) b
 	}
 	listOfKey := inline != 0 && t.Type == token.SequenceEntryType && t.Position.Column == outer
 	return !listOfKey
+}
+
+// secondColon reports `key: text: ` and `key: text` with a deeper key below.
+func (b *treeBuilder) secondColon(text *token.Token) {
+	colon := b.at(b.propertiesEnd(b.i) + 1)
+	if severalLines(text) {
+		line := colon.Position.Line
+		b.fail(Pos{Line: line, Column: 1}, CodeSyntax, "align it with the keys above, or remove the value that it would belong to", "this is not valid YAML: line %d is indented as part of the text `%s`", line, excerpt(strings.TrimSpace(text.Origin)))
+	}
+	b.syntax(colon, "put the text in quotes, or start the mapping on a line of its own", "a second `:` on one line")
+}
+
+// severalLines reports whether a plain text goes on in the next line; a key cannot.
+func severalLines(t *token.Token) bool {
+	return t.Type == token.StringType && strings.Contains(strings.TrimSpace(t.Origin), "\n")
 }
 
 func (b *treeBuilder) checkDepth(t *token.Token, depth int) {
@@ -342,7 +376,31 @@ func scalar(t *token.Token) *value {
 		v.kind = kindString
 		v.quoted = t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
 	}
+	v.kind = coreKind(v)
 	return v
+}
+
+// coreKind corrects the lexer where it leaves YAML 1.2: 1e3 is a number; 1_000 and
+// 007 are texts.
+func coreKind(v *value) valueKind {
+	digits := strings.TrimLeft(v.text, "+-")
+	if digits == "" || v.quoted || !isDigit(digits[0]) && digits[0] != '.' {
+		return v.kind
+	}
+	switch v.kind {
+	case kindInt, kindFloat:
+		leadingZero := len(digits) > 1 && digits[0] == '0' && isDigit(digits[1])
+		if strings.Contains(digits, "_") || leadingZero {
+			return kindString
+		}
+	case kindString:
+		if strings.Trim(digits, "0123456789.eE+-") == "" && strings.ContainsAny(digits, "eE") {
+			if _, err := strconv.ParseFloat(v.text, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+				return kindFloat
+			}
+		}
+	}
+	return v.kind
 }
 
 func (b *treeBuilder) null(p Pos) *value {
@@ -437,6 +495,9 @@ func (b *treeBuilder) mapping(col, depth int) *value {
 		}
 		if first.Position.Column != col || !b.keyAt(b.i) {
 			b.notAKey(t, col)
+		}
+		if severalLines(t) {
+			b.syntax(t, "write `key: value`", "`%s` needs a colon", excerpt(strings.TrimSpace(t.Origin)))
 		}
 		key := scalar(t)
 		if anchor != "" || tag != "" {
