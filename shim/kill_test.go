@@ -30,7 +30,9 @@ func family(tag string) string {
 		exec sleep 6%[1]s`, tag)
 }
 
-func newTag() string { return fmt.Sprintf("%06d.%06d", 100000+rand.IntN(900000), 100000+rand.IntN(900000)) }
+func newTag() string {
+	return fmt.Sprintf("%06d.%06d", 100000+rand.IntN(900000), 100000+rand.IntN(900000))
+}
 
 // tagged lists live processes that have the tag in their command line.
 func tagged(tag string) (pids []int) {
