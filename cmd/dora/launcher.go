@@ -5,10 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/launch"
 	"github.com/dora-go/dora/transport/link"
 )
@@ -99,7 +102,7 @@ func (s *runShim) read() {
 		select {
 		case <-s.h.Lost():
 			s.deliverLeftFacts()
-			s.req.Lost(fmt.Errorf("shim process %d ended", s.h.Owner().PID))
+			s.req.Lost(fmt.Errorf("shim process %d ended%s", s.h.Owner().PID, s.lastWords()))
 			return
 		case <-time.After(20 * time.Millisecond): // a broken connection of a live shim
 			if err := s.redial(); err != nil {
@@ -148,6 +151,15 @@ func (s *runShim) deliverLeftFacts() {
 	for i := range facts {
 		s.req.Sink(link.Message{Fact: &facts[i]})
 	}
+}
+
+// lastWords is what guard and shim printed, normally nothing.
+func (s *runShim) lastWords() string {
+	raw, err := os.ReadFile(filepath.Join(s.h.Dir(), folder.StderrName))
+	if err != nil || len(raw) == 0 {
+		return ""
+	}
+	return "; it printed:\n" + string(raw[:min(len(raw), 4096)])
 }
 
 // endPatience is how long a shim that was told to end may take before its pipe is closed.

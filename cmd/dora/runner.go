@@ -38,7 +38,7 @@ func (r *runner) run(ctx context.Context) error {
 	if err := os.MkdirAll(r.logDir, 0o755); err != nil {
 		return fmt.Errorf("folder for logs: %w\n  fix: make %s writable", err, dir)
 	}
-	store, err := journal.OpenFile(filepath.Join(r.logDir, journal.RunFile), journal.FileOptions{})
+	store, err := journal.OpenFile(filepath.Join(r.logDir, journal.RunFileName), journal.OpenOptions{})
 	if err != nil {
 		return err
 	}

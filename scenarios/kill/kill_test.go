@@ -1,0 +1,191 @@
+package kill
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// limit is how long after the kill something of the run may still be there.
+const limit = 3 * time.Second
+
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "dora-kill-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	bin = dir
+	code := 1
+	if err = build("dora", "cmd/dora"); err == nil {
+		if err = build("testnode", "scenarios/testnode"); err == nil {
+			code = m.Run()
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func build(name, pkg string) error {
+	out, err := exec.Command("go", "build", "-o", filepath.Join(bin, name), "github.com/dora-go/dora/"+pkg).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// dataflow has shell nodes with grandchildren, some in sessions of their own, and a
+// source and a sink in Go.
+const dataflow = `
+nodes:
+  - id: shell
+    path: shell
+    args: setsid sleep 1000 & sleep 1000 & (setsid sh -c 'sleep 1000 & sleep 1000') & wait
+  - id: source
+    path: testnode
+    args: "'init' 'spawn=sleep 1000' 'send=out:0:1ms'"
+    outputs: [out]
+  - id: sink
+    path: testnode
+    args: init events
+    inputs: {in: source/out}
+`
+
+// rounds of the random test: 20 in every run of the tests, hundreds in a soak.
+func rounds() int {
+	if os.Getenv("DORA_SOAK") != "" {
+		return 300
+	}
+	return 20
+}
+
+func TestNothingIsLeftAfterSIGKILLAtRandomMoments(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	victims := [][]string{{"run"}, {"shim"}, {"run", "shim"}, {"guard"}, {"run", "guard"}}
+	for i := range rounds() {
+		after := time.Duration(rnd.IntN(400)) * time.Millisecond
+		victim := victims[i%len(victims)]
+		t.Run(fmt.Sprintf("%s_after_%v", strings.Join(victim, "+"), after), func(t *testing.T) { round(t, victim, after) })
+	}
+}
+
+func round(t *testing.T, victims []string, after time.Duration) {
+	dir := t.TempDir()
+	run := filepath.Join(dir, "r")
+	if err := os.Mkdir(run, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "dataflow.yml"), []byte(dataflow), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mark := fmt.Sprintf("dora-kill-test-%d-%d", os.Getpid(), time.Now().UnixNano())
+	cmd := exec.Command(filepath.Join(bin, "dora"), "run", "dataflow.yml", "--allow-shell-nodes")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir, "DORA_HOME="+dir+"/home", "XDG_RUNTIME_DIR="+run,
+		"PATH="+bin+":"+os.Getenv("PATH"), "DORA_TEST_MARK="+mark)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	time.Sleep(after)
+	killed := false
+	for _, v := range victims {
+		if pid := find(mark, v, cmd.Process.Pid); pid != 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			killed = true
+		}
+	}
+	if !killed {
+		// The victim was not born yet; the run itself is there in any case.
+		_ = cmd.Process.Kill()
+	}
+	start := time.Now()
+	// A lost shim or guard is no end for `dora run`: it reports the failure and ends.
+	select {
+	case <-ended:
+	case <-time.After(limit):
+		t.Errorf("dora run lives on\n%s", stderr.String())
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+	for {
+		left := marked(mark)
+		if len(left) == 0 {
+			break
+		}
+		if time.Since(start) > limit {
+			t.Errorf("left after %v: %s\n%s", limit, strings.Join(describe(left), "; "), stderr.String())
+			for _, pid := range left {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if strings.Contains(stderr.String(), "panic") {
+		t.Errorf("panic:\n%s", stderr.String())
+	}
+}
+
+// find returns the process of a role: "run" is the one we started, shim and guard are
+// told apart by their arguments.
+func find(mark, role string, run int) int {
+	if role == "run" {
+		return run
+	}
+	for _, pid := range marked(mark) {
+		args := cmdline(pid)
+		if len(args) > 2 && args[1] == "shim" && (args[2] == "guard") == (role == "guard") {
+			return pid
+		}
+	}
+	return 0
+}
+
+func cmdline(pid int) []string {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.Split(string(raw), "\x00")
+}
+
+// marked lists the processes that have the mark in their environment.
+func marked(mark string) []int {
+	entries, _ := os.ReadDir("/proc")
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if err == nil && bytes.Contains(env, []byte(mark)) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func describe(pids []int) []string {
+	var out []string
+	for _, pid := range pids {
+		out = append(out, fmt.Sprint(pid, " ", strings.Join(cmdline(pid), " ")))
+	}
+	return out
+}
