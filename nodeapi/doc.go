@@ -1,0 +1,40 @@
+// Package nodeapi makes a Go program a node of a dora dataflow.
+//
+// A node is a process that a dataflow file names:
+//
+//	nodes:
+//	  - id: smooth
+//	    build: go build -o target/smooth ./smooth
+//	    path: target/smooth
+//	    inputs:
+//	      value: sensor/value
+//	    outputs:
+//	      - average
+//
+// It receives [Event]s, mostly messages on its inputs, and sends messages on its
+// outputs. The data of a message is an Arrow array; named values of simple types, the
+// [Parameters], travel beside it. Nodes in Go, Python, Rust, C and C++ may be mixed.
+//
+// # Guarantees
+//
+//   - The node speaks the node protocol of dora 1.1.0 and runs unchanged under this
+//     project's dora and under the original one.
+//   - What one node sends on one output arrives in that order. An input that closes
+//     says so ([*InputClosed]) after its last message, a node that restarts
+//     ([*NodeRestarted]) between its old and its new messages. Only [*Stop] and
+//     parameters overtake messages.
+//   - A full input drops its oldest message, unless it has `queue_policy: backpressure`
+//     in the dataflow: then senders wait. [Node.Dropped] counts. Messages that belong
+//     to a request or a goal are dropped last.
+//   - The data of an [Input] is not copied from the connection and stays valid until it
+//     is released; releasing is optional (see [Input.Release]).
+//   - Nothing panics, whatever arrives. Nothing global is changed in the process: no
+//     signal handlers, no default logger, no environment.
+//   - A node that was started by `dora run` never outlives it, see [Init].
+//
+// Limits: one message has at most 64 MiB. Systems other than Linux are supported except
+// that the last guarantee takes up to half a second there.
+//
+// Start reading at [Init] and [Node]; inside, at node.go, then tcp.go (the connections)
+// and queue.go (the order of events).
+package nodeapi
