@@ -72,6 +72,7 @@ type output struct {
 	// came, by either.
 	direct atomic.Bool
 	seen   atomic.Bool
+	routed atomic.Uint64 // messages that came by the router
 }
 
 // input is one input of a node. Its mutable fields belong to node.mu.

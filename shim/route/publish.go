@@ -22,6 +22,7 @@ func (r *Router) publish(o *output, m *message, s *session) {
 	if o.closed.Load() {
 		return
 	}
+	o.routed.Add(1)
 	var room [8]*input
 	waiting := room[:0]
 	for _, in := range o.consumers {

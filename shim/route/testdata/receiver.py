@@ -1,0 +1,20 @@
+"""Prints one line per event; for inputs the size and the latency in microseconds."""
+import time
+
+import pyarrow  # noqa: F401  before the first event, as it takes long
+from dora import Node
+
+node = Node()
+for event in node:
+    now = time.perf_counter_ns()
+    kind = event["type"]
+    if kind == "INPUT":
+        meta = event["metadata"]
+        value = event["value"]
+        size = len(value[0].as_py()) if len(value) else 0
+        print("INPUT", event["id"], size, meta.get("i"), (now - meta["t0"]) // 1000 if "t0" in meta else 0, flush=True)
+    elif kind == "STOP":
+        print("STOP", event["id"], flush=True)
+        break
+    else:
+        print(kind, event["id"] if "id" in event else "", flush=True)
