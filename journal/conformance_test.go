@@ -18,7 +18,7 @@ func TestMemory(t *testing.T) {
 func TestFile(t *testing.T) {
 	for name, o := range map[string]journal.OpenOptions{"sync": {}, "nosync": {NoSync: true}} {
 		t.Run(name, func(t *testing.T) {
-			journaltest.Run(t, stores(func(dir string) (journal.Store, error) {
+			journaltest.Run(t, stores(25, func(dir string) (journal.Store, error) {
 				return journal.OpenFile(filepath.Join(dir, journal.RunFileName), o)
 			}))
 		})
@@ -26,15 +26,15 @@ func TestFile(t *testing.T) {
 }
 
 func TestBadger(t *testing.T) {
-	journaltest.Run(t, stores(func(dir string) (journal.Store, error) {
+	journaltest.Run(t, stores(8, func(dir string) (journal.Store, error) {
 		return journal.OpenBadger(dir, journal.OpenOptions{Ballast: 1 << 20})
 	}))
 }
 
 // stores gives every test folders of its own.
-func stores(open func(dir string) (journal.Store, error)) journaltest.Stores {
+func stores(checks int, open func(dir string) (journal.Store, error)) journaltest.Stores {
 	root := map[testing.TB]string{}
-	return journaltest.Stores{Open: func(t testing.TB, name string) (journal.Store, error) {
+	return journaltest.Stores{Checks: checks, Open: func(t testing.TB, name string) (journal.Store, error) {
 		if root[t] == "" {
 			root[t] = t.TempDir()
 		}

@@ -7,18 +7,28 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// lockPatience is how long a lock is tried for. A process that has the file open and
+// starts another one shares the lock with it for the moment between fork and exec, also
+// when it has closed the file or died meanwhile.
+const lockPatience = 300 * time.Millisecond
+
 // lockFile takes the lock of an open file for as long as it is open. The kernel frees it
 // when the process ends, however that happens.
 func lockFile(f *os.File) error {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrLocked
+	for end := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return err
+		case time.Now().After(end):
+			return ErrLocked
+		}
 	}
-	return err
 }
 
 // freeSpace is what an ordinary user may still write to the file system of path, in

@@ -19,6 +19,9 @@ type Stores struct {
 	Open func(t testing.TB, name string) (journal.Store, error)
 	// Volatile stores forget everything when they are closed.
 	Volatile bool
+	// Checks is the number of random histories (0: 100, the default of rapid); a store
+	// that is slow to open takes fewer.
+	Checks int
 }
 
 // Run runs the whole suite.

@@ -2,8 +2,10 @@ package journaltest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -28,6 +30,16 @@ type modelSnapshot struct {
 // testModel lets a store and a model of it do the same random things.
 func testModel(t *testing.T, s Stores) {
 	run := 0
+	if s.Checks > 0 {
+		checks := flag.Lookup("rapid.checks")
+		before := checks.Value.String()
+		if before == checks.DefValue { // an explicit flag wins
+			if err := checks.Value.Set(strconv.Itoa(s.Checks)); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = checks.Value.Set(before) }()
+		}
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
 		name := fmt.Sprintf("model-%d", run)
