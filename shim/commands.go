@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/shim/nodelog"
+	"github.com/dora-go/dora/shim/route"
 	"github.com/dora-go/dora/shim/spawn"
 	"github.com/dora-go/dora/transport/link"
 )
@@ -137,7 +138,7 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 		nodes[spec.ID] = n
 		order = append(order, n)
 	}
-	router, err := newRouter(routerConfig{
+	router, err := route.New(route.Config{
 		Load: l, Programs: programs, ParentPID: os.Getpid(), StateDir: s.cfg.Dir,
 		LocalListenPort: localListenPort(l.Env),
 		Report:          func(f link.Fact) { s.routerReports(nodes[f.Node], f) },
@@ -158,7 +159,7 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 	return nil
 }
 
-func (s *Shim) collector(l *link.Load, spec *link.Node, router router) *nodelog.Collector {
+func (s *Shim) collector(l *link.Load, spec *link.Node, router *route.Router) *nodelog.Collector {
 	return nodelog.New(nodelog.Config{
 		Node: spec.ID, Dir: l.LogDir, MinLevel: spec.MinLogLevel,
 		MaxSize: spec.MaxLogSize, MaxRotatedFiles: spec.MaxRotatedFiles, Now: time.Now,

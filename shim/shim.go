@@ -10,6 +10,7 @@ import (
 
 	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/guard"
+	"github.com/dora-go/dora/shim/route"
 	"github.com/dora-go/dora/shim/spawn"
 	"github.com/dora-go/dora/transport/link"
 )
@@ -33,7 +34,7 @@ type Shim struct {
 	epoch    uint64
 	load     *link.Load
 	resolver *spawn.Resolver
-	router   router
+	router   *route.Router
 	nodes    map[string]*node
 	order    []*node
 	released bool

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/transport/link"
 )
 
@@ -113,7 +114,7 @@ func (r *Resolver) executable(c *Command, node *link.Node, env *environment) err
 	if err != nil {
 		return err
 	}
-	args, err := splitArgs(node.Args)
+	args, err := dataflow.SplitArgs(node.Args)
 	if err != nil {
 		return fmt.Errorf("node `%s`: args %q: %w", node.ID, node.Args, err)
 	}
