@@ -64,6 +64,8 @@ type flow struct {
 	sentNodes        map[string]sentNode
 	sent             sentFlow
 	replies          map[uint64]func(*link.Reply)
+	// unwritten are the nodes whose actors hold records that are not durable.
+	unwritten map[string]bool
 	// lost is set from the loss of a shim until the next one is wanted.
 	lost *lostShim
 
@@ -110,7 +112,7 @@ func newFlow(d *Daemon, uuid string, desc *dataflow.Descriptor, created events.D
 		d: d, uuid: uuid, desc: desc, cfg: flowConfigOf(uuid, desc, created),
 		nodes: map[string]*nodeConfig{}, views: nodeViews{}, changed: nodeViews{},
 		nodePIDs: map[string]*actor.PID{}, nodeInbox: map[string][]nodeItem{},
-		sentNodes: map[string]sentNode{}, replies: map[uint64]func(*link.Reply){},
+		sentNodes: map[string]sentNode{}, replies: map[uint64]func(*link.Reply){}, unwritten: map[string]bool{},
 		started: make(chan struct{}), finished: make(chan struct{}), gone: make(chan struct{}),
 	}
 	for _, n := range desc.Nodes {
@@ -246,13 +248,26 @@ func (f *flow) acknowledge() {
 	}
 }
 
-// publish makes a node's state known to the dataflow and to queries.
-func (f *flow) publish(node string, s nodeState) {
+// publish makes a node's state known to the dataflow and to queries; unwritten says
+// that not all of it is durable.
+func (f *flow) publish(node string, s nodeState, unwritten bool) {
 	f.mu.Lock()
+	if unwritten {
+		f.unwritten[node] = true
+	} else {
+		delete(f.unwritten, node)
+	}
 	f.views[node], f.changed[node] = s, s
 	pid := f.pid
 	f.mu.Unlock()
 	f.d.tell(pid, nudge{})
+}
+
+// allWritten says that everything that nodes know is durable.
+func (f *flow) allWritten() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.unwritten) == 0
 }
 
 // send numbers and sends a command. note is called before it leaves, with the id and

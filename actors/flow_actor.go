@@ -66,7 +66,10 @@ func (a *flowActor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		a.begin(ctx)
-	case *actor.Stopping, *actor.Restarting:
+	case *actor.Stopping:
+		a.stopTimers()
+		a.led.close()
+	case *actor.Restarting:
 		a.stopTimers()
 	case nudge:
 		a.step()
@@ -152,14 +155,9 @@ func (a *flowActor) spawnNodes(ctx actor.Context) {
 
 func (a *flowActor) now() time.Time { return a.f.d.env.clock.Now() }
 
-// over says that nothing is left to do or to hear.
+// over says that nothing is left to do, to hear or to write.
 func (a *flowActor) over() bool {
-	select {
-	case <-a.f.gone:
-		return true
-	default:
-		return false
-	}
+	return isClosed(a.f.gone) && len(a.led.held) == 0 && a.f.allWritten()
 }
 
 func (a *flowActor) stop(m stopMsg) {
@@ -278,9 +276,14 @@ func (a *flowActor) must(evs []events.Event, seq uint64) {
 }
 
 func (a *flowActor) write(recs []record, must bool) {
-	durable, err := a.led.write(recs, must)
-	if err != nil {
-		panic(err)
+	durable := false
+	if a.s.Finished == nil && !ends(recs) || a.f.allWritten() {
+		var err error
+		if durable, err = a.led.write(recs, must); err != nil {
+			panic(err)
+		}
+	} else { // the end is the last thing that is written
+		a.led.hold(recs)
 	}
 	if durable {
 		a.f.settle(a.heldOf, a.unsettled...)
@@ -289,6 +292,15 @@ func (a *flowActor) write(recs []record, must bool) {
 		a.retry = a.after(noSpaceRetry, flushDue{})
 	}
 	a.applyAll(recs)
+}
+
+func ends(recs []record) bool {
+	for _, r := range recs {
+		if _, ok := r.Event.(events.DataflowFinished); ok {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *flowActor) applyAll(recs []record) {

@@ -87,14 +87,15 @@ func (f *flow) greet(incarnation int, h *link.Hello) {
 // adopt looks for the shim that an earlier daemon, or an earlier life of this actor,
 // left.
 func (a *flowActor) adopt() {
-	if !a.s.Shim.up() || a.s.Finished != nil {
-		return
-	}
 	a.f.mu.Lock()
 	known := a.f.incarnation == a.s.Shim.Incarnation
 	a.f.mu.Unlock()
 	switch {
-	case known: // launched, or being looked for
+	case known, a.s.Finished != nil: // launched, or being looked for
+	case a.s.Shim.Phase == shimLost: // and perhaps not all nodes have recorded it
+		a.f.beginShim(a.s.Shim.Incarnation, true)
+		a.f.endShim(a.now(), a.s.Shim.Error)
+		a.f.nudgeAll()
 	case a.f.d.adopter() != nil:
 		a.launch(true)
 	default:

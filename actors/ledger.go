@@ -76,6 +76,16 @@ func (l *ledger) write(recs []record, must bool) (durable bool, err error) {
 	return false, err
 }
 
+// close makes a last attempt for records that are held.
+func (l *ledger) close() {
+	if len(l.held) == 0 {
+		return
+	}
+	if durable, err := l.write(nil, true); err != nil || !durable {
+		l.env.log.WithField("stream", l.stream).Errorf("%d events could not be recorded: %v", len(l.held), err)
+	}
+}
+
 // hold keeps records for a later write.
 func (l *ledger) hold(recs []record) {
 	l.held = append(l.held, recs...)

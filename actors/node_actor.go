@@ -69,7 +69,10 @@ func (n *nodeActor) Receive(ctx actor.Context) {
 		}
 		n.publish()
 		n.step()
-	case *actor.Stopping, *actor.Restarting:
+	case *actor.Stopping:
+		n.stopTimers()
+		n.led.close()
+	case *actor.Restarting:
 		n.stopTimers()
 	case nudge:
 		n.step()
@@ -228,6 +231,9 @@ func (n *nodeActor) write(recs []record, must bool) error {
 	} else {
 		n.armFlush(noSpaceRetry)
 	}
+	if len(recs) == 0 {
+		n.publish()
+	}
 	n.applyAll(recs)
 	return nil
 }
@@ -246,7 +252,7 @@ func (n *nodeActor) applyAll(recs []record) {
 	n.publish()
 }
 
-func (n *nodeActor) publish() { n.f.publish(n.cfg.ID, n.s) }
+func (n *nodeActor) publish() { n.f.publish(n.cfg.ID, n.s, len(n.led.held) > 0) }
 
 // sync sends what the shim has to be told, and keeps the timer of a back-off.
 func (n *nodeActor) sync(o *orders) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,6 +56,14 @@ func (s *simStore) killLocked() {
 		s.dead = true
 		close(s.killed)
 	}
+}
+
+// heal ends all faults.
+func (s *simStore) heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.killBefore, s.killAfter, s.fullUntil = 0, 0, time.Time{}
+	clear(s.glitchAt)
 }
 
 func (s *simStore) Append(ctx context.Context, appends ...journal.Append) error {
@@ -255,6 +262,7 @@ func simulate(t *testing.T, seed uint64, total *simStats) {
 func (w *world) finish(t *testing.T, d *simDaemon, accepted []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
+	d.store.heal()
 	err := d.Stop(ctx, w.flow, StopRequest{Cause: "stop", Grace: time.Second})
 	if err != nil && !errors.Is(err, ErrEnded) {
 		t.Errorf("stop: %v", err)
@@ -456,8 +464,6 @@ func (w *world) inflict(t *testing.T, d *simDaemon, f fault, rng *rand.Rand, acc
 		st.fullUntil = time.Now().Add(time.Duration(rng.IntN(4000)) * time.Millisecond)
 		st.mu.Unlock()
 	case "stop-node", "restart-node":
-		ids := reflect.ValueOf(w.plays).MapKeys()
-		_ = ids
 		id := string(rune('a' + rng.IntN(len(w.plays))))
 		st.mu.Lock()
 		full := time.Now().Before(st.fullUntil)
