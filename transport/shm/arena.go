@@ -1,0 +1,214 @@
+package shm
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+const (
+	minSlot     = 8 << 10
+	slotClasses = 18 // 8 KiB to 1 GiB
+	// MaxMessage is the longest payload with its metadata, in bytes, if the arena's
+	// limit allows it.
+	MaxMessage = minSlot << (slotClasses - 1)
+
+	minSegment  = 1 << 20 // small slots come in segments of this size
+	maxSegments = 1024    // of one producer
+)
+
+// classOf returns the smallest class whose slots hold n bytes.
+func classOf(n int) int {
+	if n <= minSlot {
+		return 0
+	}
+	return bits.Len64(uint64(n-1)) - bits.Len64(minSlot-1)
+}
+
+func slotSize(class int) int64 { return minSlot << class }
+
+// slotsPer returns how many slots of a class one segment has. Large slots come in small
+// numbers, so that idle memory can be given back: a segment goes as a whole.
+func slotsPer(class int) int {
+	switch size := slotSize(class); {
+	case size*16 <= minSegment:
+		return int(minSegment / size)
+	case size <= 1<<20:
+		return 16
+	case size <= 16<<20:
+		return 4
+	}
+	return 1
+}
+
+// slot is one place for a message. All of this is private memory of the producer: what
+// consumers do cannot damage it.
+type slot struct {
+	seg        *segment
+	offset     uint64
+	generation uint32 // counts uses; never 0 in use
+	refs       int    // edges that hold it, and 1 for the producer's own loan
+	class      int
+	touched    bool // was used, so the kernel has given it memory
+}
+
+func (s *slot) bytes() []byte {
+	size := uint64(slotSize(s.class))
+	return s.seg.mem[s.offset : s.offset+size : s.offset+size]
+}
+
+type segment struct {
+	id      uint32
+	mem     []byte
+	class   int
+	slots   []uint32 // handles
+	inUse   int      // slots with references
+	touched int
+	recent  bool // a slot was taken since the last trim
+}
+
+// arena is where a producer's longer messages lie: segments of equal slots. A slot is
+// named by its handle, an index into slots, which is reused after a segment has gone;
+// generations go on counting, so an old token cannot mean a new slot.
+//
+// Free slots are stacks, the most recently used on top: reusing a warm slot is worth
+// more than any other trick.
+type arena struct {
+	limit     int64
+	slots     []slot
+	unused    []uint32 // handles without a segment
+	free      [slotClasses][]uint32
+	segments  map[uint32]*segment
+	pending   int   // segments on their way to the supervisor
+	committed int64 // bytes of touched slots
+	inUse     int64 // bytes of slots with references
+	used      int   // slots with references
+	own       int   // slots on loan to the producer's own code
+}
+
+func newArena(limit int64) arena { return arena{limit: limit, segments: make(map[uint32]*segment)} }
+
+// take returns a free slot of a class, with one reference, if there is one that fits
+// into the limit.
+func (a *arena) take(class int) (uint32, bool) {
+	stack := a.free[class]
+	if len(stack) == 0 {
+		return 0, false
+	}
+	h := stack[len(stack)-1]
+	s := &a.slots[h]
+	if !s.touched {
+		if a.committed+slotSize(class) > a.limit {
+			return 0, false
+		}
+		s.touched = true
+		s.seg.touched++
+		a.committed += slotSize(class)
+	}
+	a.free[class] = stack[:len(stack)-1]
+	if s.generation++; s.generation == 0 {
+		s.generation = 1
+	}
+	s.refs = 1
+	s.seg.inUse++
+	s.seg.recent = true
+	a.inUse += slotSize(class)
+	a.used++
+	a.own++
+	return h, true
+}
+
+// takeAny returns a free slot of the class or, if memory is short, of a larger one.
+func (a *arena) takeAny(class int) (uint32, bool) {
+	for ; class < slotClasses; class++ {
+		if h, ok := a.take(class); ok {
+			return h, true
+		}
+	}
+	return 0, false
+}
+
+// mayGrow says whether a new segment of the class would be of use.
+func (a *arena) mayGrow(class int) bool {
+	return len(a.free[class]) == 0 && a.committed+slotSize(class) <= a.limit &&
+		len(a.segments)+a.pending < maxSegments
+}
+
+// drop takes away one reference.
+func (a *arena) drop(h uint32) {
+	s := &a.slots[h]
+	if s.refs--; s.refs > 0 {
+		return
+	}
+	s.seg.inUse--
+	a.inUse -= slotSize(s.class)
+	a.used--
+	a.free[s.class] = append(a.free[s.class], h)
+}
+
+// add takes over a mapped segment.
+func (a *arena) add(id uint32, mem []byte, class int) error {
+	if a.segments[id] != nil {
+		return fmt.Errorf("the supervisor gave the segment id %d twice", id)
+	}
+	seg := &segment{id: id, mem: mem, class: class, recent: true}
+	n := slotsPer(class)
+	for i := range n {
+		// Handles are pushed in reverse, so that the first slot is used first.
+		s := slot{seg: seg, class: class, offset: uint64(n-1-i) * uint64(slotSize(class))}
+		var h uint32
+		if k := len(a.unused); k > 0 {
+			h = a.unused[k-1]
+			a.unused = a.unused[:k-1]
+			s.generation = a.slots[h].generation
+			a.slots[h] = s
+		} else {
+			h = uint32(len(a.slots))
+			a.slots = append(a.slots, s)
+		}
+		seg.slots = append(seg.slots, h)
+	}
+	// Below what is free already: that may be warm.
+	a.free[class] = append(append([]uint32(nil), seg.slots...), a.free[class]...)
+	a.segments[id] = seg
+	return nil
+}
+
+// remove forgets a segment without used slots and unmaps it.
+func (a *arena) remove(seg *segment) {
+	kept := a.free[seg.class][:0]
+	for _, h := range a.free[seg.class] {
+		if a.slots[h].seg != seg {
+			kept = append(kept, h)
+		}
+	}
+	a.free[seg.class] = kept
+	for _, h := range seg.slots {
+		a.slots[h] = slot{generation: a.slots[h].generation}
+		a.unused = append(a.unused, h)
+	}
+	a.committed -= int64(seg.touched) * slotSize(seg.class)
+	delete(a.segments, seg.id)
+	unmap(seg.mem)
+	seg.mem = nil
+}
+
+// idle returns the segments without used slots; with recent, also those from which a
+// slot was taken since the last call without it.
+func (a *arena) idle(recent bool) []*segment {
+	var out []*segment
+	for _, seg := range a.segments {
+		if seg.inUse == 0 && (recent || !seg.recent) {
+			out = append(out, seg)
+		}
+	}
+	return out
+}
+
+func (a *arena) close() {
+	for _, seg := range a.segments {
+		unmap(seg.mem)
+		seg.mem = nil
+	}
+	a.segments, a.slots, a.unused = nil, nil, nil
+	a.free = [slotClasses][]uint32{}
+}

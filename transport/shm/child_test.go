@@ -1,0 +1,3 @@
+package shm
+
+func child(role string) int { return 2 }
