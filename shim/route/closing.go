@@ -259,7 +259,7 @@ func (n *node) checkFinished() {
 			sources = true
 		}
 	}
-	if !sources || n.phase != phaseSubscribed {
+	if !sources || !n.alive || n.phase != phaseSubscribed {
 		return
 	}
 	n.finished = true

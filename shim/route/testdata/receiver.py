@@ -14,7 +14,7 @@ for event in node:
         size = len(value[0].as_py()) if len(value) else 0
         print("INPUT", event["id"], size, meta.get("i"), (now - meta["t0"]) // 1000 if "t0" in meta else 0, flush=True)
     elif kind == "STOP":
+        # It overtakes inputs that wait, so the stream's end is what ends this node.
         print("STOP", event["id"], flush=True)
-        break
     else:
         print(kind, event["id"] if "id" in event else "", flush=True)
