@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/shim/folder"
 )
@@ -102,23 +104,38 @@ func pipe() (r, w int, err error) {
 	return fds[0], fds[1], nil
 }
 
-// awaitEOF blocks until the other end of a pipe is closed.
+// awaitEOF blocks until the other end of a pipe is closed. The shim reads the same open
+// file and makes it non-blocking, so "nothing there yet" is an answer to wait on: taking it
+// for the end killed healthy shims.
 func awaitEOF(fd int) {
 	var b [16]byte
 	for {
 		n, err := syscall.Read(fd, b[:])
-		if n > 0 || errors.Is(err, syscall.EINTR) {
-			continue
+		switch {
+		case n > 0, errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EAGAIN):
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+		default:
+			return
 		}
-		return
 	}
 }
 
 // await reaps children until the shim is one of them.
 func await(pid int) {
 	for {
-		got, err := syscall.Wait4(-1, nil, 0, nil)
-		if got == pid || (err != nil && !errors.Is(err, syscall.EINTR)) {
+		var status syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &status, 0, nil)
+		if got == pid {
+			// The daemon shows this line when it reports that the shim was lost.
+			if status.Signaled() {
+				fmt.Fprintf(os.Stderr, "guard: the shim was ended by %v\n", status.Signal())
+			} else if status.ExitStatus() != 0 {
+				fmt.Fprintf(os.Stderr, "guard: the shim ended with code %d\n", status.ExitStatus())
+			}
+			return
+		}
+		if err != nil && !errors.Is(err, syscall.EINTR) {
 			return
 		}
 	}
