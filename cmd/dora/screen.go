@@ -106,15 +106,28 @@ type screenHook struct{ s *screen }
 func (screenHook) Levels() []logrus.Level { return logrus.AllLevels }
 
 func (h screenHook) Fire(e *logrus.Entry) error {
+	if e.Level > logrus.InfoLevel && !h.s.verbose() {
+		return nil
+	}
 	l := &link.LogLine{At: e.Time, Stream: "dora", Message: e.Message, Level: map[logrus.Level]string{
 		logrus.PanicLevel: "error", logrus.FatalLevel: "error", logrus.ErrorLevel: "error", logrus.WarnLevel: "warn",
 		logrus.InfoLevel: "info", logrus.DebugLevel: "debug", logrus.TraceLevel: "trace"}[e.Level]}
 	for k, v := range e.Data {
-		if l.Fields == nil {
-			l.Fields = map[string]string{}
+		switch k {
+		case "dataflow": // there is only one
+		case "node":
+			l.Message = fmt.Sprintf("node %v: %s", v, l.Message)
+		default:
+			if l.Fields == nil {
+				l.Fields = map[string]string{}
+			}
+			l.Fields[k] = fmt.Sprint(v)
 		}
-		l.Fields[k] = fmt.Sprint(v)
 	}
 	h.s.show(l)
 	return nil
 }
+
+// verbose: dora's own debug lines are shown only to somebody who asks for that level;
+// the default shows everything that nodes print.
+func (s *screen) verbose() bool { return s.filter.level == "debug" || s.filter.level == "trace" }
