@@ -96,6 +96,9 @@ func (s *badgerStore) open(o OpenOptions) (*Journal, error) {
 	if err := s.checkFolder(marked); err != nil {
 		return nil, err
 	}
+	if err := s.checkTables(); err != nil {
+		return nil, err
+	}
 	if r.Retried, err = s.openBadger(o); err != nil {
 		return nil, err
 	}
@@ -112,7 +115,10 @@ func (s *badgerStore) open(o OpenOptions) (*Journal, error) {
 	}
 	warnings, damages := splitSnapshots(damages)
 	if err := joinDamages(s.dir, damages); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, s.rescued())
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, rescueName)); err != nil {
+		o.Log.WithError(err).Warnf("journal %s: rescued files that are no longer needed", s.dir)
 	}
 	for _, w := range warnings {
 		r.Warnings = append(r.Warnings, w.Error())
@@ -228,7 +234,7 @@ func badgerOptions(dir string, o OpenOptions) badger.Options {
 	b.ValueThreshold = valueThreshold
 	b.DetectConflicts = false // one writer, with its own expected versions
 	b.MetricsEnabled = false
-	b.ChecksumVerificationMode = options.OnTableAndBlockRead
+	b.ChecksumVerificationMode = options.OnBlockRead // at open: checkTables
 	b.Logger = badgerLog{o.Log}
 	return b
 }
