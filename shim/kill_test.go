@@ -136,7 +136,7 @@ func missing(path string) bool { _, err := os.Lstat(path); return os.IsNotExist(
 
 func alive(pid int, name string) bool {
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	st, serr := folder.ReadStat(pid)
+	st, serr := contain.ReadStat(pid)
 	return err == nil && serr == nil && st.State != 'Z' && strings.TrimSpace(string(comm)) == name
 }
 

@@ -21,13 +21,11 @@ import (
 	"github.com/dora-go/dora/transport/link"
 )
 
-// Main is the entry of the guard and of the shim. It looks at the arguments of the process
-// (without its name) and says whether they were for it:
-//
-//	shim guard <dataflow>
-//	shim serve <dataflow>
+// Main is the entry of the shim. It looks at the arguments of the process (without its
+// name) and says whether they were for it: shim serve <dataflow>. (The guard, shim guard
+// <dataflow>, takes its process over before any main is reached; see package guard.)
 func Main(args []string) (handled bool, code int) {
-	if len(args) < 2 || args[0] != "shim" || (args[1] != "guard" && args[1] != "serve") {
+	if len(args) < 2 || args[0] != "shim" || args[1] != "serve" {
 		return false, 0
 	}
 	cfg, err := guard.FromEnvironment()
@@ -35,17 +33,7 @@ func Main(args []string) (handled bool, code int) {
 		fmt.Fprintln(os.Stderr, "[ERROR]", err)
 		return true, 2
 	}
-	if args[1] == "guard" {
-		return true, guard.Run(cfg, selfPath(), []string{"dora", "shim", "serve", cfg.Dataflow})
-	}
 	return true, run(cfg)
-}
-
-func selfPath() string {
-	if _, err := os.Lstat("/proc/self/exe"); err == nil {
-		return "/proc/self/exe"
-	}
-	return os.Args[0]
 }
 
 // lockPatience: others look at the lock for an instant, and a shim that found another
@@ -61,13 +49,13 @@ func run(cfg guard.Config) int {
 	files := inherit(cfg)
 	s, listener, err := open(cfg)
 	if err != nil {
-		json.NewEncoder(ready).Encode(guard.Ready{Error: err.Error()})
+		json.NewEncoder(ready).Encode(folder.Ready{Error: err.Error()})
 		return 1
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP) // swallowed but for SIGTERM
 	go s.serve(listener)
-	err = json.NewEncoder(ready).Encode(guard.Ready{Owner: s.owner})
+	err = json.NewEncoder(ready).Encode(folder.Ready{Owner: s.owner})
 	ready.Close()
 	if err != nil {
 		return s.vanish() // the starter is gone already
@@ -129,25 +117,21 @@ func open(cfg guard.Config) (*Shim, net.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	socket, err := folder.SocketPath()
-	if err != nil {
-		return nil, nil, err
-	}
-	listener, err := net.Listen("unix", socket)
+	listener, err := net.Listen("unix", cfg.Socket)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the shim's socket: %w", err)
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
-	start, _ := folder.StartTime(os.Getpid())
+	start, _ := contain.StartTime(os.Getpid())
 	s := &Shim{cfg: cfg, lock: lock, facts: facts, table: table, epoch: want.Epoch, exit: make(chan int, 1),
 		marks: newSegments(filepath.Join(cfg.Dir, folder.SegmentsName)),
 		owner: folder.Owner{
 			PID: os.Getpid(), StartTime: start, GuardPID: cfg.GuardPID, BootID: folder.BootID(),
-			Token: cfg.Token, Dataflow: cfg.Dataflow, Version: cfg.Version, Socket: socket, Mark: cfg.Mark,
+			Token: cfg.Token, Dataflow: cfg.Dataflow, Version: cfg.Version, Socket: cfg.Socket, Mark: cfg.Mark,
 			Cgroup: cfg.Cgroup, Run: cfg.ParentPipe, Started: time.Now(),
 		}}
 	if err := lock.Publish(s.owner); err != nil {
-		os.Remove(socket)
+		os.Remove(cfg.Socket)
 		return nil, nil, err
 	}
 	if facts.log.Older && facts.log.Last() > 0 {
@@ -196,7 +180,7 @@ func (s *Shim) end(why string, remove bool) {
 		}
 		s.finishLogs()
 		s.marks.sweepAll()
-		folder.RemoveSocket(s.owner.Socket)
+		contain.RemoveSocket(s.owner.Socket)
 		if first, _ := s.facts.bounds(); remove || first == 0 {
 			os.RemoveAll(s.cfg.Dir)
 		}

@@ -1,12 +1,9 @@
 package contain
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -19,13 +16,13 @@ func CreateCgroup(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(own, "dora-"+name)
+	dir := own + "/dora-" + name
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err != nil {
+	if _, err := os.Stat(dir + "/cgroup.kill"); err != nil {
 		os.Remove(dir)
-		return "", fmt.Errorf("cgroup.kill is not known to this kernel: %w", err)
+		return "", err
 	}
 	return dir, nil
 }
@@ -45,16 +42,13 @@ func ownCgroup() (string, error) {
 	if !ok || strings.HasPrefix(rel, "/..") {
 		return "", errors.New("this process has no cgroup of version 2 in reach")
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
 	// mountinfo: id parent major:minor root mountpoint options... - type source super
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		before, after, ok := strings.Cut(sc.Text(), " - ")
+	for line := range strings.Lines(string(mounts)) {
+		before, after, ok := strings.Cut(line, " - ")
 		if !ok || !strings.HasPrefix(after, "cgroup2 ") {
 			continue
 		}
@@ -62,31 +56,32 @@ func ownCgroup() (string, error) {
 		if len(fields) < 5 {
 			continue
 		}
-		below, ok := strings.CutPrefix(rel, strings.TrimSuffix(fields[3], "/"))
-		if !ok {
-			continue
+		if below, ok := strings.CutPrefix(rel, strings.TrimSuffix(fields[3], "/")); ok {
+			return strings.TrimSuffix(unescape(fields[4])+below, "/"), nil
 		}
-		return filepath.Join(unescape(fields[4]), below), nil
 	}
 	return "", errors.New("cgroup version 2 is not mounted")
 }
 
 // unescape undoes the octal escapes of mountinfo.
 func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+	for _, e := range [][2]string{{`\040`, " "}, {`\011`, "\t"}, {`\012`, "\n"}, {`\134`, `\`}} {
+		s = strings.ReplaceAll(s, e[0], e[1])
+	}
+	return s
 }
 
 // KillCgroup kills everything in a cgroup made by CreateCgroup and removes it. It waits at
 // most limit for the processes to be gone.
 func KillCgroup(dir string, limit time.Duration) error {
-	if dir == "" || !strings.HasPrefix(filepath.Base(dir), "dora-") {
+	if dir == "" || !strings.Contains(dir, "/dora-") {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0); err != nil {
+	if err := os.WriteFile(dir+"/cgroup.kill", []byte("1"), 0); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
-		return fmt.Errorf("kill cgroup %s: %w", dir, err)
+		return err
 	}
 	return RemoveCgroup(dir, limit)
 }
@@ -99,7 +94,7 @@ func RemoveCgroup(dir string, limit time.Duration) error {
 	}
 	start := time.Now()
 	for {
-		events, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+		events, err := os.ReadFile(dir + "/cgroup.events")
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
@@ -109,7 +104,7 @@ func RemoveCgroup(dir string, limit time.Duration) error {
 			}
 		}
 		if time.Since(start) > limit {
-			return fmt.Errorf("cgroup %s does not get empty", dir)
+			return &os.PathError{Op: "empty cgroup", Path: dir, Err: os.ErrDeadlineExceeded}
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -121,9 +116,9 @@ func LeaveCgroup(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	above := filepath.Join(filepath.Dir(dir), "cgroup.procs")
+	above := dir[:strings.LastIndexByte(dir, '/')+1] + "cgroup.procs"
 	if err := os.WriteFile(above, []byte("0"), 0); err != nil {
-		return fmt.Errorf("leave cgroup %s: %w", dir, err)
+		return err
 	}
 	return removeTree(dir)
 }
@@ -137,7 +132,7 @@ func removeTree(dir string) error {
 	}
 	for _, e := range entries {
 		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
+			if err := removeTree(dir + "/" + e.Name()); err != nil {
 				return err
 			}
 		}

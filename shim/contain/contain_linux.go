@@ -6,11 +6,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/dora-go/dora/shim/folder"
 )
 
 // Mark is the name of the environment variable by which a shim's processes are known.
@@ -18,7 +15,11 @@ const Mark = "DORA_SHIM_MARK"
 
 // BecomeSubreaper makes orphaned descendants children of this process.
 func BecomeSubreaper() error {
-	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	const setChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER
+	if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRCTL, setChildSubreaper, 1, 0, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // SetName sets the name of this process as ps and top show it.
@@ -53,7 +54,7 @@ func childrenByScan() []int {
 	self := os.Getpid()
 	var pids []int
 	for _, pid := range allPIDs() {
-		if st, err := folder.ReadStat(pid); err == nil && st.PPID == self {
+		if st, err := ReadStat(pid); err == nil && st.PPID == self {
 			pids = append(pids, pid)
 		}
 	}
@@ -84,14 +85,14 @@ func KillChildren(limit time.Duration) bool {
 	pause := 200 * time.Microsecond
 	for {
 		for _, pid := range Children() {
-			unix.Kill(pid, unix.SIGKILL)
+			syscall.Kill(pid, syscall.SIGKILL)
 		}
 		for {
-			pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-			if errors.Is(err, unix.EINTR) {
+			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+			if errors.Is(err, syscall.EINTR) {
 				continue
 			}
-			if errors.Is(err, unix.ECHILD) {
+			if errors.Is(err, syscall.ECHILD) {
 				return true
 			}
 			if pid <= 0 {
@@ -140,18 +141,18 @@ func killIf(pid int, ok func(env []byte) bool) bool {
 	if err != nil || len(env) == 0 || !ok(env) {
 		return false
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
+	fd, err := pidfdOpen(pid)
 	if err != nil {
-		if errors.Is(err, unix.ENOSYS) {
-			return unix.Kill(pid, unix.SIGKILL) == nil
+		if errors.Is(err, syscall.ENOSYS) {
+			return syscall.Kill(pid, syscall.SIGKILL) == nil
 		}
 		return false
 	}
-	defer unix.Close(fd)
+	defer syscall.Close(fd)
 	if env, err = os.ReadFile(path); err != nil || !ok(env) {
 		return false
 	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+	return pidfdKill(fd) == nil
 }
 
 func hasEntry(env, entry []byte) bool {
@@ -184,19 +185,41 @@ func Environ(pid int, name string) string {
 
 // KillProcess kills the process that had this pid and start time, and nothing else.
 func KillProcess(pid int, startTime uint64) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil && !errors.Is(err, unix.ENOSYS) {
+	fd, err := pidfdOpen(pid)
+	if err != nil && !errors.Is(err, syscall.ENOSYS) {
 		return err
 	}
 	if err == nil {
-		defer unix.Close(fd)
+		defer syscall.Close(fd)
 	}
-	st, serr := folder.StartTime(pid)
+	st, serr := StartTime(pid)
 	if serr != nil || st != startTime {
-		return unix.ESRCH
+		return syscall.ESRCH
 	}
 	if err != nil {
-		return unix.Kill(pid, unix.SIGKILL)
+		return syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	return pidfdKill(fd)
+}
+
+// The two calls below have the same numbers on every architecture. They are made here by
+// hand because package guard, which has to start early, may not wait for larger packages.
+const (
+	sysPidfdSendSignal = 424
+	sysPidfdOpen       = 434
+)
+
+func pidfdOpen(pid int) (int, error) {
+	fd, _, errno := syscall.Syscall(sysPidfdOpen, uintptr(pid), 0, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
+}
+
+func pidfdKill(fd int) error {
+	if _, _, errno := syscall.Syscall6(sysPidfdSendSignal, uintptr(fd), uintptr(syscall.SIGKILL), 0, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
 }

@@ -1,14 +1,10 @@
 package contain
 
 import (
-	"bufio"
-	"errors"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // shmDir is where POSIX shared memory lives.
@@ -17,21 +13,15 @@ const shmDir = "/dev/shm"
 // MappedSegments lists the Zenoh shared-memory files (/dev/shm/*.zenoh) that a process has
 // mapped, by base name.
 func MappedSegments(pid int) []string {
-	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/maps")
+	maps, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
 	var names []string
 	seen := map[string]bool{}
-	sc := bufio.NewScanner(f)
-	for sc.Scan() {
-		i := strings.Index(sc.Text(), shmDir+"/")
-		if i < 0 {
-			continue
-		}
-		name := sc.Text()[i+len(shmDir)+1:]
-		if segmentName(name) && !seen[name] {
+	for line := range strings.Lines(string(maps)) {
+		_, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " "+shmDir+"/")
+		if ok && segmentName(name) && !seen[name] {
 			seen[name] = true
 			names = append(names, name)
 		}
@@ -48,7 +38,7 @@ func segmentName(name string) bool {
 // container it lives; so a segment that can be locked exclusively belongs to no one.
 func SweepSegments(names []string) (removed int) {
 	for _, name := range names {
-		if segmentName(name) && sweepSegment(filepath.Join(shmDir, name)) {
+		if segmentName(name) && sweepSegment(shmDir+"/"+name) {
 			removed++
 		}
 	}
@@ -56,25 +46,25 @@ func SweepSegments(names []string) (removed int) {
 }
 
 func sweepSegment(path string) bool {
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || int(st.Uid) != os.Geteuid() {
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if syscall.Fstat(fd, &st) != nil || int(st.Uid) != os.Geteuid() {
 		return false
 	}
-	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
+	if syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 		return false
 	}
-	return unix.Unlink(path) == nil
+	return syscall.Unlink(path) == nil
 }
 
 // SweepSegmentFile sweeps the segments that a shim noted in its folder.
 func SweepSegmentFile(path string) int {
 	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) || err != nil {
+	if err != nil {
 		return 0
 	}
 	return SweepSegments(strings.Fields(string(b)))

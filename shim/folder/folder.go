@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dora-go/dora/shim/contain"
 )
 
 // Names of the files in a shim's folder.
@@ -64,6 +66,17 @@ type Owner struct {
 	Run       bool      `json:"run,omitempty"`    // lives only as long as its parent pipe
 	Started   time.Time `json:"started"`
 }
+
+// Ready is what a shim tells its starter, as one JSON document: who it is, or why there is
+// none.
+type Ready struct {
+	Owner Owner  `json:"owner"`
+	Error string `json:"error,omitempty"`
+}
+
+// BootID identifies this boot of the machine; a lock file of another boot is of a shim
+// that is gone.
+func BootID() string { return contain.BootID() }
 
 // Lock is the held lock of a shim's folder.
 type Lock struct {

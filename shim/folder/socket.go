@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
+
+	"github.com/dora-go/dora/shim/contain"
 )
 
 // maxSocketPath is the longest path of a Unix socket on Linux: 108 bytes with the NUL.
@@ -38,7 +39,7 @@ func SocketPath() (string, error) {
 		}
 		return filepath.Join(dir, name), nil
 	}
-	dir, err := os.MkdirTemp("/tmp", "dora-x")
+	dir, err := os.MkdirTemp("/tmp", contain.SocketDirPrefix)
 	if err != nil {
 		tried = append(tried, err)
 		return "", fmt.Errorf("no folder for the shim's socket; set XDG_RUNTIME_DIR to a private folder with a short path: %w", errors.Join(tried...))
@@ -76,15 +77,4 @@ func ownDir(dir string) error {
 		return os.Chmod(dir, 0o700)
 	}
 	return nil
-}
-
-// RemoveSocket removes a socket and, if it was made for this socket alone, its folder.
-func RemoveSocket(path string) {
-	if path == "" {
-		return
-	}
-	os.Remove(path)
-	if dir := filepath.Dir(path); strings.HasPrefix(dir, "/tmp/dora-x") {
-		os.Remove(dir) // fails unless empty, which is right
-	}
 }

@@ -1,11 +1,10 @@
 package guard
 
 import (
-	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
-
-	"github.com/dora-go/dora/shim/folder"
+	"strconv"
+	"strings"
 )
 
 // ConfigEnv is the environment variable that carries a Config to the guard and on to the
@@ -22,44 +21,67 @@ const (
 
 // Config says which shim to run.
 type Config struct {
-	Dir        string `json:"dir"` // the shim's folder, absolute
-	Dataflow   string `json:"dataflow"`
-	Token      string `json:"token"`
-	Version    string `json:"version"`
-	ParentPipe bool   `json:"parent_pipe,omitempty"`
-	NoCgroup   bool   `json:"no_cgroup,omitempty"`
-	Mark       string `json:"mark"` // marks the environment of everything below the shim
+	Dir        string // the shim's folder, absolute
+	Dataflow   string
+	Token      string
+	Version    string
+	Socket     string // where the shim listens
+	Mark       string // marks the environment of everything below the shim
+	ParentPipe bool
+	NoCgroup   bool
 	// Filled in by the guard.
-	GuardPID int    `json:"guard_pid,omitempty"`
-	Cgroup   string `json:"cgroup,omitempty"`
+	GuardPID int
+	Cgroup   string
 }
 
-// Encode returns the environment entry that carries c.
+// Encode returns the environment entry that carries c: a sequence of quoted values. (No
+// JSON: see early.go.)
 func (c Config) Encode() string {
-	b, err := json.Marshal(c)
-	if err != nil {
-		panic("guard: strings and numbers always encode: " + err.Error())
+	var b strings.Builder
+	b.WriteString(ConfigEnv + "=")
+	for i, v := range []string{c.Dir, c.Dataflow, c.Token, c.Version, c.Socket, c.Mark,
+		strconv.FormatBool(c.ParentPipe), strconv.FormatBool(c.NoCgroup), strconv.Itoa(c.GuardPID), c.Cgroup} {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(strconv.Quote(v))
 	}
-	return ConfigEnv + "=" + string(b)
+	return b.String()
 }
 
-// FromEnvironment reads the Config of this process and removes it from the environment.
-func FromEnvironment() (Config, error) {
-	var c Config
-	text := os.Getenv(ConfigEnv)
-	os.Unsetenv(ConfigEnv)
-	if text == "" {
-		return c, fmt.Errorf("%s is not set: a shim is started by `dora run` or `dora daemon`, not by hand", ConfigEnv)
+// Decode reads what Encode wrote.
+func Decode(text string) (Config, error) {
+	var v []string
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimPrefix(text, " ") {
+		quoted, err := strconv.QuotedPrefix(text)
+		if err != nil {
+			return Config{}, errConfig
+		}
+		value, _ := strconv.Unquote(quoted)
+		v = append(v, value)
+		text = text[len(quoted):]
 	}
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		return c, fmt.Errorf("%s is damaged: %w", ConfigEnv, err)
+	if len(v) < 10 {
+		return Config{}, errConfig
 	}
+	c := Config{Dir: v[0], Dataflow: v[1], Token: v[2], Version: v[3], Socket: v[4], Mark: v[5], Cgroup: v[9]}
+	c.ParentPipe, _ = strconv.ParseBool(v[6])
+	c.NoCgroup, _ = strconv.ParseBool(v[7])
+	c.GuardPID, _ = strconv.Atoi(v[8])
 	return c, nil
 }
 
-// Ready is the one JSON document that the shim writes to ReadyFD: who it is, or why there
-// is none.
-type Ready struct {
-	Owner folder.Owner `json:"owner"`
-	Error string       `json:"error,omitempty"`
+var (
+	errConfig   = errors.New(ConfigEnv + " is damaged: a shim is started by `dora run` or `dora daemon`, not by hand")
+	errNoConfig = errors.New(ConfigEnv + " is not set: a shim is started by `dora run` or `dora daemon`, not by hand")
+)
+
+// FromEnvironment reads the Config of this process and removes it from the environment.
+func FromEnvironment() (Config, error) {
+	text := os.Getenv(ConfigEnv)
+	os.Unsetenv(ConfigEnv)
+	if text == "" {
+		return Config{}, errNoConfig
+	}
+	return Decode(text)
 }

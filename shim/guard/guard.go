@@ -2,20 +2,17 @@ package guard
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dora-go/dora/shim/contain"
-	"github.com/dora-go/dora/shim/folder"
 )
 
 // parentPatience is how long a shim may take to end by itself once its starter is gone.
@@ -31,7 +28,7 @@ func Run(c Config, program string, args []string) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	if err := contain.BecomeSubreaper(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		fmt.Fprintf(os.Stderr, "guard: become subreaper: %v\n", err)
+		say("become child subreaper: " + err.Error())
 	}
 	c.GuardPID = os.Getpid()
 	if !c.NoCgroup {
@@ -40,7 +37,7 @@ func Run(c Config, program string, args []string) int {
 	}
 	pid, err := start(c, program, args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "guard: start shim: %v\n", err)
+		say("start shim: " + err.Error())
 		contain.RemoveCgroup(c.Cgroup, time.Second)
 		return 1
 	}
@@ -129,9 +126,9 @@ func await(pid int) {
 		if got == pid {
 			// The daemon shows this line when it reports that the shim was lost.
 			if status.Signaled() {
-				fmt.Fprintf(os.Stderr, "guard: the shim was ended by %v\n", status.Signal())
+				say("the shim was ended by " + status.Signal().String())
 			} else if status.ExitStatus() != 0 {
-				fmt.Fprintf(os.Stderr, "guard: the shim ended with code %d\n", status.ExitStatus())
+				say("the shim ended with code " + strconv.Itoa(status.ExitStatus()))
 			}
 			return
 		}
@@ -146,12 +143,12 @@ func cleanUp(c Config, parentGone *atomic.Bool) {
 	contain.KillCgroup(c.Cgroup, 0)
 	contain.KillChildren(0)
 	contain.RemoveCgroup(c.Cgroup, time.Second)
-	owner, err := folder.ReadOwner(c.Dir)
-	if err != nil || owner.Mark != c.Mark {
+	contain.RemoveSocket(c.Socket)
+	lock, err := os.ReadFile(c.Dir + "/lock")
+	if err != nil || !strings.Contains(string(lock), c.Mark) {
 		return // ended in order, or another shim has taken the folder
 	}
-	folder.RemoveSocket(owner.Socket)
-	contain.SweepSegmentFile(filepath.Join(c.Dir, folder.SegmentsName))
+	contain.SweepSegmentFile(c.Dir + "/segments")
 	if c.ParentPipe && (parentGone.Load() || !readable(GuardParentFD)) {
 		os.RemoveAll(c.Dir)
 	}

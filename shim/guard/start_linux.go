@@ -1,10 +1,6 @@
 package guard
 
-import (
-	"syscall"
-
-	"golang.org/x/sys/unix"
-)
+import "syscall"
 
 // forkInCgroup starts the program as a member of the cgroup from its first instruction;
 // where the kernel refuses that, without.
@@ -27,7 +23,10 @@ func forkInCgroup(dir, program string, args []string, attr *syscall.ProcAttr) (i
 
 // readable says whether the write end of a pipe is still open.
 func readable(fd int) bool {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(p, 0)
-	return err == nil && (n == 0 || p[0].Revents&unix.POLLHUP == 0)
+	if syscall.SetNonblock(fd, true) != nil {
+		return true
+	}
+	var b [1]byte
+	n, err := syscall.Read(fd, b[:])
+	return n > 0 || err == syscall.EAGAIN
 }

@@ -141,5 +141,5 @@ func clear(o folder.Owner) {
 	}
 	contain.KillCgroup(o.Cgroup, time.Second)
 	contain.KillMarked(o.Mark, time.Second)
-	folder.RemoveSocket(o.Socket)
+	contain.RemoveSocket(o.Socket)
 }

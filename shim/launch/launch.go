@@ -107,8 +107,12 @@ func (h *Handle) launch(ctx context.Context, o Options) error {
 
 // startGuard runs the guard in a session of its own: no signal of the terminal reaches it.
 func (h *Handle) startGuard(o Options, readyW *os.File) error {
+	socket, err := folder.SocketPath()
+	if err != nil {
+		return err
+	}
 	cfg := guard.Config{
-		Dir: h.dir, Dataflow: o.Dataflow, Token: o.Token, Version: o.Version,
+		Dir: h.dir, Socket: socket, Dataflow: o.Dataflow, Token: o.Token, Version: o.Version,
 		ParentPipe: o.ParentPipe, NoCgroup: o.NoCgroup, Mark: folder.NewName(),
 	}
 	env := o.Env
@@ -125,7 +129,7 @@ func (h *Handle) startGuard(o Options, readyW *os.File) error {
 		path = selfPath()
 	}
 	cmd := &exec.Cmd{
-		Path: path, Args: []string{"dora", "shim", "guard", o.Dataflow},
+		Path: path, Args: append([]string{"dora"}, append(guard.Args[:], o.Dataflow)...),
 		Env: append(env[:len(env):len(env)], cfg.Encode()), Dir: "/",
 		Stdout: stderr, Stderr: stderr,
 		ExtraFiles:  []*os.File{readyW}, // descriptor 3
@@ -165,8 +169,8 @@ func selfPath() string {
 	return p
 }
 
-func readReady(ctx context.Context, r *os.File) (guard.Ready, error) {
-	var msg guard.Ready
+func readReady(ctx context.Context, r *os.File) (folder.Ready, error) {
+	var msg folder.Ready
 	if t, ok := ctx.Deadline(); ok {
 		r.SetReadDeadline(t)
 	}

@@ -171,7 +171,8 @@ type peer struct {
 	close  *nodewire.Conn
 	ctl    *nodewire.Conn
 	asked  bool
-	queue  []string // events received and not yet looked at
+	queue  []string         // events received and not yet looked at
+	texts  []nodewire.Event // the same, for peer.text
 }
 
 func (g *rig) dial(id string) *nodewire.Conn {

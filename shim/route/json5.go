@@ -202,10 +202,12 @@ func (p *json5) number() (any, error) {
 		p.at++
 	}
 	text := p.text[start:p.at]
-	digits := strings.TrimPrefix(text, "+")
-	sign := int64(1)
-	if rest, ok := strings.CutPrefix(digits, "-"); ok {
-		digits, sign = rest, -1
+	digits, sign := text, int64(1)
+	switch digits[0] {
+	case '+':
+		digits = digits[1:]
+	case '-':
+		digits, sign = digits[1:], -1
 	}
 	if len(digits) > 2 && strings.EqualFold(digits[:2], "0x") {
 		if v, err := strconv.ParseInt(digits[2:], 16, 64); err == nil && v >= 0 {

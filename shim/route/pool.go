@@ -62,18 +62,25 @@ func (r *Router) planPools() {
 	if len(sharing) == 0 {
 		return
 	}
-	share := int64(poolMax)
+	share, short := int64(poolMax), false
 	if known {
-		share = min(poolMax, budget/int64(len(sharing)))
+		share, short = poolShare(budget, len(sharing))
 	}
-	share = max(poolMin, share&^(poolConsumer-1))
 	for _, n := range sharing {
 		p.sizes[n] = share
 	}
-	if known && share < poolWarn {
+	if short {
 		r.warn("", fmt.Sprintf("shared memory is short: %d MiB are free in /dev/shm, so %d nodes get pools of %d MiB; larger messages between official nodes take the slow path (in Docker, start the container with --shm-size=1g)",
 			free>>20, len(sharing), share>>20))
 	}
+}
+
+// poolShare divides a budget among a number of nodes, and says whether that is so little
+// that the user should know.
+func poolShare(budget int64, nodes int) (share int64, short bool) {
+	share = min(poolMax, budget/int64(nodes))
+	share = max(poolMin, share&^(poolConsumer-1))
+	return share, share < poolWarn
 }
 
 // userPool is the size that the user gave, in the descriptor or the environment.

@@ -100,7 +100,7 @@ func roleThreads() {
 			fmt.Printf("child %d died: %+v\n", p.PID, p.Status())
 		default:
 		}
-		if st, err := folder.ReadStat(p.PID); err != nil || st.PGID != p.PID || st.StartTime != p.StartTime {
+		if st, err := contain.ReadStat(p.PID); err != nil || st.PGID != p.PID || st.StartTime != p.StartTime {
 			fmt.Printf("child %d: %+v, %v\n", p.PID, st, err)
 		}
 	}

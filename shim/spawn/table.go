@@ -131,7 +131,7 @@ func (t *Table) fork(r *request) (*Process, error) {
 		return nil, explain(r.cmd, err)
 	}
 	p := &Process{PID: pid, Started: time.Now(), token: r.token, table: t, done: make(chan struct{})}
-	p.StartTime, _ = folder.StartTime(pid)
+	p.StartTime, _ = contain.StartTime(pid)
 	t.live[pid] = p
 	return p, nil
 }

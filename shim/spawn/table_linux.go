@@ -123,7 +123,7 @@ func (p *Process) KillLeftovers(limit time.Duration) {
 
 // left says whether a child of this process stems from p.
 func (p *Process) left(pid int) bool {
-	st, err := folder.ReadStat(pid)
+	st, err := contain.ReadStat(pid)
 	if err != nil || st.State == 'Z' {
 		return false
 	}

@@ -1,17 +1,16 @@
 //go:build !linux
 
-package folder
+package contain
 
 import (
 	"errors"
 	"sync"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // BootID identifies this boot of the machine by its time.
 var BootID = sync.OnceValue(func() string {
-	s, err := unix.Sysctl("kern.bootsessionuuid")
+	s, err := syscall.Sysctl("kern.bootsessionuuid")
 	if err != nil {
 		return ""
 	}

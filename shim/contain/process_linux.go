@@ -1,8 +1,8 @@
-package folder
+package contain
 
 import (
 	"bytes"
-	"fmt"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -35,6 +35,8 @@ type Stat struct {
 	StartTime uint64
 }
 
+var errStat = errors.New("/proc/<pid>/stat is not as documented")
+
 // ReadStat reads /proc/<pid>/stat. The name in it may hold blanks and brackets, so the
 // fields are counted from the last bracket.
 func ReadStat(pid int) (Stat, error) {
@@ -44,11 +46,11 @@ func ReadStat(pid int) (Stat, error) {
 	}
 	end := bytes.LastIndexByte(b, ')')
 	if end < 0 {
-		return Stat{}, fmt.Errorf("stat of process %d has no name", pid)
+		return Stat{}, errStat
 	}
 	f := strings.Fields(string(b[end+1:]))
 	if len(f) < 20 {
-		return Stat{}, fmt.Errorf("stat of process %d is cut", pid)
+		return Stat{}, errStat
 	}
 	var st Stat
 	st.State = f[0][0]
@@ -57,7 +59,7 @@ func ReadStat(pid int) (Stat, error) {
 	st.SID, _ = strconv.Atoi(f[3])
 	st.StartTime, err = strconv.ParseUint(f[19], 10, 64)
 	if err != nil {
-		return Stat{}, fmt.Errorf("stat of process %d: %w", pid, err)
+		return Stat{}, errStat
 	}
 	return st, nil
 }
