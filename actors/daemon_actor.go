@@ -62,13 +62,13 @@ func (f *flow) flowPID() *actor.PID {
 	return f.pid
 }
 
-// live are the dataflows that have not ended.
+// live are the dataflows that have not ended, or whose shim may not have.
 func (d *Daemon) live() []*flow {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var out []*flow
 	for _, uuid := range d.order {
-		if f := d.flows[uuid]; !isClosed(f.finished) {
+		if f := d.flows[uuid]; !isClosed(f.gone) {
 			out = append(out, f)
 		}
 	}

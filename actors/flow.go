@@ -36,6 +36,8 @@ type flow struct {
 	create *creation
 
 	orders atomic.Pointer[orders]
+	// ledgers of the dataflow ("") and its nodes; each belongs to one actor.
+	ledgers map[string]*ledger
 
 	sendMu sync.Mutex
 	nextID uint64
@@ -115,7 +117,9 @@ func newFlow(d *Daemon, uuid string, desc *dataflow.Descriptor, created events.D
 		sentNodes: map[string]sentNode{}, replies: map[uint64]func(*link.Reply){}, unwritten: map[string]bool{},
 		started: make(chan struct{}), finished: make(chan struct{}), gone: make(chan struct{}),
 	}
+	f.ledgers = map[string]*ledger{"": {env: d.env, stream: events.DataflowStream(uuid)}}
 	for _, n := range desc.Nodes {
+		f.ledgers[n.ID] = &ledger{env: d.env, stream: events.NodeStream(uuid, n.ID)}
 		f.nodes[n.ID] = nodeConfigOf(n)
 		f.views[n.ID] = newNodeState()
 	}

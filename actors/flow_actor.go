@@ -40,11 +40,9 @@ type flowActor struct {
 	f   *flow
 	log *logrus.Entry
 
-	self      *actor.PID
-	s         flowState
-	led       ledger
-	unsettled []uint64
-	heldOf    int
+	self *actor.PID
+	s    flowState
+	led  *ledger
 
 	wake, retry, deadline Timer
 	wakeAt, deadlineAt    time.Time
@@ -57,7 +55,7 @@ func newFlowActor(f *flow) *flowActor {
 	return &flowActor{
 		f:   f,
 		log: f.d.env.log.WithField("dataflow", f.uuid),
-		led: ledger{env: f.d.env, stream: events.DataflowStream(f.uuid)}, broken: map[string]string{},
+		led: f.ledgers[""], broken: map[string]string{},
 	}
 }
 
@@ -75,7 +73,7 @@ func (a *flowActor) Receive(ctx actor.Context) {
 		a.step()
 	case flushDue:
 		a.retry = nil
-		a.write(nil, true)
+		a.write(nil, true, inboxItem{})
 		a.step()
 	case stopMsg:
 		a.stop(m)
@@ -91,8 +89,15 @@ func (a *flowActor) Receive(ctx actor.Context) {
 func (a *flowActor) begin(ctx actor.Context) {
 	a.self = ctx.Self()
 	a.s = flowState{}
-	if err := a.led.load(&a.s, func(r record) { a.s = a.s.apply(r) }); err != nil {
+	written, err := a.led.load(&a.s, func(r record) { a.s = a.s.apply(r) })
+	if err != nil {
 		panic(err)
+	}
+	if written {
+		a.led.release(a.f, 0, 0)
+	}
+	if len(a.led.held) > 0 {
+		a.retry = a.after(noSpaceRetry, flushDue{})
 	}
 	a.f.mu.Lock()
 	create := a.f.create
@@ -168,7 +173,7 @@ func (a *flowActor) stop(m stopMsg) {
 		err = fmt.Errorf("dataflow %s %w (%s)", a.f.uuid, ErrEnded, a.s.Finished.Status)
 		return
 	}
-	a.must([]events.Event{m.event}, 0)
+	a.must(m.event)
 	err = nil
 	a.step()
 }
@@ -186,7 +191,7 @@ func (a *flowActor) step() {
 	a.adopt()
 	for {
 		evs, wake := a.f.cfg.follow(a.s, a.views(), a.now())
-		a.must(evs, 0)
+		a.must(evs...)
 		if len(evs) == 0 {
 			a.armWake(wake)
 			break
@@ -251,7 +256,9 @@ func (a *flowActor) onFact(item inboxItem) {
 	f := item.fact
 	var evs []events.Event
 	switch {
-	case f.Seq <= a.s.Cursor:
+	case a.led.holds(item.incarnation, f.Seq): // again; not durable yet
+		return
+	case f.Seq <= a.s.Cursor, a.s.Finished != nil: // again, or too late for the history
 	case f.Node != "":
 		text := fmt.Sprintf("the shim reports on node %q, which this dataflow does not have", f.Node)
 		evs = append(evs, events.WarningRaised{Text: text, At: f.At})
@@ -265,17 +272,23 @@ func (a *flowActor) onFact(item inboxItem) {
 		a.f.settle(item.incarnation, f.Seq)
 		return
 	}
-	a.unsettled, a.heldOf = append(a.unsettled, f.Seq), item.incarnation
-	a.must(evs, f.Seq)
+	a.write(records(a.now(), f.Seq, evs), true, item)
 }
 
-func (a *flowActor) must(evs []events.Event, seq uint64) {
+// must records events that cannot be refused.
+func (a *flowActor) must(evs ...events.Event) {
 	if len(evs) > 0 {
-		a.write(records(a.now(), seq, evs), true)
+		a.write(records(a.now(), 0, evs), true, inboxItem{})
 	}
 }
 
-func (a *flowActor) write(recs []record, must bool) {
+// write records what follows from a fact (a zero item: from none), and panics if the
+// stream cannot be trusted any more.
+func (a *flowActor) write(recs []record, must bool, item inboxItem) {
+	var seq uint64
+	if item.fact != nil {
+		seq = item.fact.Seq
+	}
 	durable := false
 	if a.s.Finished == nil && !ends(recs) || a.f.allWritten() {
 		var err error
@@ -286,10 +299,12 @@ func (a *flowActor) write(recs []record, must bool) {
 		a.led.hold(recs)
 	}
 	if durable {
-		a.f.settle(a.heldOf, a.unsettled...)
-		a.unsettled = nil
-	} else if a.retry == nil {
-		a.retry = a.after(noSpaceRetry, flushDue{})
+		a.led.release(a.f, item.incarnation, seq)
+	} else {
+		a.led.holdFact(item.incarnation, seq)
+		if a.retry == nil {
+			a.retry = a.after(noSpaceRetry, flushDue{})
+		}
 	}
 	a.applyAll(recs)
 }
@@ -363,10 +378,8 @@ func (a *flowActor) nodeBroken(m nodeBroken) {
 	delete(a.f.nodePIDs, m.node)
 	a.f.mu.Unlock()
 	if a.s.Stop == nil {
-		a.must([]events.Event{
-			events.WarningRaised{Text: text, At: a.now()},
-			events.DataflowStopRequested{Cause: "internal error", Grace: DefaultStopGrace},
-		}, 0)
+		a.must(events.WarningRaised{Text: text, At: a.now()},
+			events.DataflowStopRequested{Cause: "internal error", Grace: DefaultStopGrace})
 	}
 	a.step()
 }

@@ -91,7 +91,9 @@ func (a *flowActor) adopt() {
 	known := a.f.incarnation == a.s.Shim.Incarnation
 	a.f.mu.Unlock()
 	switch {
-	case known, a.s.Finished != nil: // launched, or being looked for
+	case known: // launched, or being looked for
+	case a.s.Finished != nil && !a.s.Shim.up():
+		a.f.markGone()
 	case a.s.Shim.Phase == shimLost: // and perhaps not all nodes have recorded it
 		a.f.beginShim(a.s.Shim.Incarnation, true)
 		a.f.endShim(a.now(), a.s.Shim.Error)
@@ -107,11 +109,11 @@ func (a *flowActor) adopt() {
 // relaunch starts another shim after one was lost.
 func (a *flowActor) relaunch() {
 	if a.f.load == nil {
-		a.must([]events.Event{events.ShimLost{Token: a.s.Shim.Token, Error: errEnvironmentGone.Error()}}, 0)
+		a.must(events.ShimLost{Token: a.s.Shim.Token, Error: errEnvironmentGone.Error()})
 		a.order()
 		return
 	}
-	a.must([]events.Event{events.ShimStartIntended{Token: a.f.d.opts.NewToken()}}, 0)
+	a.must(events.ShimStartIntended{Token: a.f.d.opts.NewToken()})
 	a.launch(false)
 	a.f.nudgeAll() // restarts that were due meanwhile
 }
@@ -124,8 +126,8 @@ func (a *flowActor) onHello(h *link.Hello) {
 		a.onLost(fmt.Errorf("the shim speaks protocol %d, this dora speaks %d", h.Protocol, link.Version))
 		return
 	}
-	if a.s.Shim.Phase == shimIntended {
-		a.must([]events.Event{events.ShimStarted{Token: h.Token, PID: h.PID, BootID: h.BootID, Version: h.Version}}, 0)
+	if a.s.Shim.Phase == shimIntended && a.s.Finished == nil {
+		a.must(events.ShimStarted{Token: h.Token, PID: h.PID, BootID: h.BootID, Version: h.Version})
 	}
 	a.connect()
 }
@@ -141,7 +143,7 @@ func (a *flowActor) onLaunched(l *launched) {
 			a.f.endShim(a.now(), "")
 			return
 		}
-		a.must([]events.Event{events.ShimLost{Token: a.s.Shim.Token, Error: l.err.Error()}}, 0)
+		a.must(events.ShimLost{Token: a.s.Shim.Token, Error: l.err.Error()})
 		a.f.endShim(a.now(), l.err.Error())
 		a.order()
 		a.f.nudgeAll()
@@ -187,17 +189,17 @@ func (a *flowActor) connect() {
 // onLost: the shim's lock is free; its processes are gone.
 func (a *flowActor) onLost(err error) {
 	a.f.endShim(a.now(), "")
+	if a.s.Shim.up() {
+		if a.s.Stop == nil && a.s.Finished == nil {
+			a.log.Warnf("the shim is lost: %v", err)
+		}
+		// After the end of the dataflow, this says that there is nothing left to end.
+		a.must(events.ShimLost{Token: a.s.Shim.Token})
+	}
 	if a.s.Finished != nil {
 		a.f.markGone()
 		return
 	}
-	if !a.s.Shim.up() {
-		return
-	}
-	if a.s.Stop == nil {
-		a.log.Warnf("the shim is lost: %v", err)
-	}
-	a.must([]events.Event{events.ShimLost{Token: a.s.Shim.Token}}, 0)
 	a.f.nudgeAll()
 }
 
@@ -240,12 +242,12 @@ func (a *flowActor) nextDeadline() (time.Time, func()) {
 	if end := a.f.endSentAt(); !end.IsZero() {
 		return end.Add(endPatience), func() {
 			a.log.Errorf("the shim does not end after %s; it is cut off", endPatience)
-			a.f.endShim(a.now(), "")
 			if a.s.Finished == nil {
 				a.onLost(errors.New("it did not react"))
-			} else {
-				a.f.markGone()
+				return
 			}
+			a.f.endShim(a.now(), "") // the next daemon finds it, if it still is there
+			a.f.markGone()
 		}
 	}
 	if a.s.Stop != nil && a.s.Finished == nil {

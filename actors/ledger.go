@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -35,6 +36,9 @@ type ledger struct {
 	saved   uint64 // version of the last snapshot
 
 	held []record
+	// facts of the held records, of the shim of that incarnation.
+	facts       []uint64
+	incarnation int
 	// noSpace is set while the store refuses for want of space.
 	noSpace bool
 	// dropped counts held details that were given up to bound memory.
@@ -156,24 +160,6 @@ func (env *environment) tell(stream string, r record) {
 	}
 }
 
-// replay feeds all records of the stream from a version on, in order, and leaves the
-// ledger at the end of the stream.
-func (l *ledger) replay(from uint64, apply func(record)) error {
-	l.version = from
-	for env, err := range l.env.store.Read(context.Background(), l.stream, from+1) {
-		if err != nil {
-			return fmt.Errorf("replay %s after version %d: %w", l.stream, l.version, err)
-		}
-		e, err := events.Open(env)
-		if err != nil {
-			return fmt.Errorf("replay %s at version %d: %w", l.stream, env.Seq, err)
-		}
-		apply(record{Event: e, At: env.At, SourceSeq: env.SourceSeq})
-		l.version = env.Seq
-	}
-	return nil
-}
-
 // records wraps events that were decided now.
 func records(now time.Time, sourceSeq uint64, evs []events.Event) []record {
 	recs := make([]record, len(evs))
@@ -201,20 +187,70 @@ func (l *ledger) snapshot(state any) {
 	}
 }
 
-// load brings a state up to the end of the stream: from the newest snapshot, and then
-// by what follows.
-func (l *ledger) load(state any, apply func(record)) error {
+// load brings a state up to date: from the newest snapshot, by what follows in the
+// stream, and by what is held. written says that what was held turned out to be in the
+// stream: an append whose outcome nobody had told.
+func (l *ledger) load(state any, apply func(record)) (written bool, err error) {
 	seq, raw, err := l.env.store.LoadSnapshot(l.stream)
 	switch {
 	case errors.Is(err, journal.ErrNoSnapshot):
 		seq = 0
 	case err != nil:
-		return fmt.Errorf("snapshot of %s: %w", l.stream, err)
+		return false, fmt.Errorf("snapshot of %s: %w", l.stream, err)
 	default:
 		if err := json.Unmarshal(raw, state); err != nil {
-			return fmt.Errorf("snapshot of %s at version %d: %w", l.stream, seq, err)
+			return false, fmt.Errorf("snapshot of %s at version %d: %w", l.stream, seq, err)
 		}
 	}
-	l.saved = seq
-	return l.replay(seq, apply)
+	known := l.version
+	l.saved, l.version = seq, seq
+	for env, err := range l.env.store.Read(context.Background(), l.stream, seq+1) {
+		if err != nil {
+			return false, fmt.Errorf("replay %s after version %d: %w", l.stream, l.version, err)
+		}
+		e, err := events.Open(env)
+		if err != nil {
+			return false, fmt.Errorf("replay %s at version %d: %w", l.stream, env.Seq, err)
+		}
+		apply(record{Event: e, At: env.At, SourceSeq: env.SourceSeq})
+		l.version = env.Seq
+	}
+	if l.version != known && len(l.held) > 0 {
+		l.held, l.noSpace, l.dropped = nil, false, 0
+		return true, nil
+	}
+	for _, r := range l.held {
+		apply(r)
+	}
+	return false, nil
+}
+
+// holds says that a fact was worked off but is not durable yet.
+func (l *ledger) holds(incarnation int, seq uint64) bool {
+	k := len(l.facts)
+	if k == 0 || incarnation != l.incarnation || seq > l.facts[k-1] {
+		return false
+	}
+	_, found := slices.BinarySearch(l.facts, seq)
+	return found
+}
+
+// holdFact keeps a fact from being acknowledged (seq 0: there is none).
+func (l *ledger) holdFact(incarnation int, seq uint64) {
+	if seq == 0 {
+		return
+	}
+	if incarnation != l.incarnation {
+		l.incarnation, l.facts = incarnation, nil // an older shim hears nothing any more
+	}
+	l.facts = append(l.facts, seq)
+}
+
+// release gives the facts that are durable now, together with one more.
+func (l *ledger) release(f *flow, incarnation int, seq uint64) {
+	f.settle(l.incarnation, l.facts...)
+	l.facts = nil
+	if seq != 0 {
+		f.settle(incarnation, seq)
+	}
 }

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -39,11 +38,7 @@ type nodeActor struct {
 
 	self *actor.PID
 	s    nodeState
-	led  ledger
-	// unsettled are the facts of held records, of heldOf.
-	unsettled []uint64
-	heldOf    int
-	published bool
+	led  *ledger
 
 	due, flush Timer
 	dueAt      time.Time
@@ -54,7 +49,7 @@ func newNodeActor(f *flow, id string) *nodeActor {
 	return &nodeActor{
 		f: f, cfg: f.nodes[id], s: newNodeState(),
 		log: f.d.env.log.WithFields(logrus.Fields{"dataflow": f.uuid, "node": id}),
-		led: ledger{env: f.d.env, stream: events.NodeStream(f.uuid, id)},
+		led: f.ledgers[id],
 	}
 }
 
@@ -64,8 +59,15 @@ func (n *nodeActor) Receive(ctx actor.Context) {
 	case *actor.Started:
 		n.self = ctx.Self()
 		n.s = newNodeState()
-		if err := n.led.load(&n.s, func(r record) { n.s = n.s.apply(r) }); err != nil {
+		written, err := n.led.load(&n.s, func(r record) { n.s = n.s.apply(r) })
+		if err != nil {
 			panic(err)
+		}
+		if written {
+			n.led.release(n.f, 0, 0)
+		}
+		if len(n.led.held) > 0 {
+			n.armFlush(noSpaceRetry)
 		}
 		n.publish()
 		n.step()
@@ -78,7 +80,7 @@ func (n *nodeActor) Receive(ctx actor.Context) {
 		n.step()
 	case flushDue:
 		n.flush = nil
-		n.write(nil, true)
+		n.write(nil, true, nodeItem{})
 		n.step()
 	case spawnRefusedMsg:
 		n.step()
@@ -101,7 +103,7 @@ func (n *nodeActor) stopNode(m stopNodeMsg) {
 		err = refused
 		return
 	}
-	if err = n.write(records(n.now(), 0, evs), !m.order.Restart); err != nil {
+	if err = n.write(records(n.now(), 0, evs), !m.order.Restart, nodeItem{}); err != nil {
 		return
 	}
 	n.step()
@@ -130,7 +132,7 @@ func (n *nodeActor) drain() {
 		seq := item.fact.Seq
 		switch {
 		case item.incarnation != incarnation: // of a shim that is gone
-		case incarnation == n.heldOf && n.waits(seq): // again; not durable yet
+		case n.led.holds(incarnation, seq): // again; not durable yet
 		case seq <= n.s.Cursor: // again
 			n.f.settle(incarnation, seq)
 		default:
@@ -140,22 +142,13 @@ func (n *nodeActor) drain() {
 	}
 }
 
-// waits says that a fact was worked off but is not durable yet.
-func (n *nodeActor) waits(seq uint64) bool {
-	if k := len(n.unsettled); k == 0 || seq > n.unsettled[k-1] {
-		return false
-	}
-	_, found := slices.BinarySearch(n.unsettled, seq)
-	return found
-}
-
 func (n *nodeActor) onFact(item nodeItem) {
 	evs := n.cfg.onFact(n.s, n.orders(), item.fact)
 	if len(evs) == 0 {
 		n.f.settle(item.incarnation, item.fact.Seq)
 		return
 	}
-	n.mustFact(evs, item)
+	n.record(records(n.now(), item.fact.Seq, evs), item)
 }
 
 // shimGone records the end of a process that went down with its shim.
@@ -181,7 +174,7 @@ func (n *nodeActor) intend(o *orders) {
 		e.Token = n.f.d.opts.NewToken()
 		evs[0] = e
 	}
-	if err := n.write(records(n.now(), 0, evs), false); err != nil {
+	if err := n.write(records(n.now(), 0, evs), false, nodeItem{}); err != nil {
 		// Only for want of space: a spawn without its intent could not be found again.
 		n.log.Warnf("cannot be spawned: %v; trying again", err)
 		n.armFlush(noSpaceRetry)
@@ -191,32 +184,26 @@ func (n *nodeActor) intend(o *orders) {
 // must records events that cannot be refused.
 func (n *nodeActor) must(evs []events.Event) {
 	if len(evs) > 0 {
-		n.record(records(n.now(), 0, evs))
+		n.record(records(n.now(), 0, evs), nodeItem{})
 	}
 }
 
-// mustFact records what follows from a fact, which is acknowledged when that is durable.
-func (n *nodeActor) mustFact(evs []events.Event, item nodeItem) {
-	if item.incarnation != n.heldOf {
-		n.heldOf, n.unsettled = item.incarnation, nil // an older shim hears nothing any more
-	}
-	n.unsettled = append(n.unsettled, item.fact.Seq)
-	n.record(records(n.now(), item.fact.Seq, evs))
-}
-
-func (n *nodeActor) record(recs []record) {
+// record saves what follows from a fact (a zero item: from none), or holds it back. The
+// fact is acknowledged when that is durable.
+func (n *nodeActor) record(recs []record, item nodeItem) {
 	if n.cfg.holdable(n.s, recs) && len(n.led.held) < maxHeld {
 		n.led.hold(recs)
+		n.led.holdFact(item.incarnation, item.fact.Seq)
 		n.applyAll(recs)
 		n.armFlush(loopEvery - n.now().Sub(n.lastFlush))
 		return
 	}
-	n.write(recs, true)
+	n.write(recs, true, item)
 }
 
 // write records, and panics if the stream cannot be trusted any more. The error is
 // always ErrNoSpace, and only without must.
-func (n *nodeActor) write(recs []record, must bool) error {
+func (n *nodeActor) write(recs []record, must bool, item nodeItem) error {
 	durable, err := n.led.write(recs, must)
 	if err != nil {
 		if !must && errors.Is(err, journal.ErrNoSpace) {
@@ -226,9 +213,9 @@ func (n *nodeActor) write(recs []record, must bool) error {
 	}
 	if durable {
 		n.lastFlush = n.now()
-		n.f.settle(n.heldOf, n.unsettled...)
-		n.unsettled = nil
+		n.led.release(n.f, item.incarnation, item.fact.Seq)
 	} else {
+		n.led.holdFact(item.incarnation, item.fact.Seq)
 		n.armFlush(noSpaceRetry)
 	}
 	if len(recs) == 0 {

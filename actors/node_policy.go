@@ -68,6 +68,9 @@ func (c *nodeConfig) judge(s nodeState, o *orders) verdict {
 		return v
 	}
 	if c.restartBlocked(s, o) {
+		if o.Stop != nil && !x.Stopping && !c.exhausted(s) {
+			v.failed = false // it would have come back; as in a stop during the back-off
+		}
 		return v
 	}
 	if x.SpawnError != "" && x.Generation == 1 {
@@ -96,6 +99,12 @@ func (c *nodeConfig) judge(s nodeState, o *orders) verdict {
 	next.Delay = c.backoff(next.Count)
 	v.restart, v.schedule = true, next
 	return v
+}
+
+// exhausted says that no restart is left whenever the next exit comes. With a window
+// the time of the exit decides.
+func (c *nodeConfig) exhausted(s nodeState) bool {
+	return c.MaxRestarts > 0 && s.Count >= c.MaxRestarts && c.Window == 0
 }
 
 // wants is the restart policy.
@@ -149,8 +158,8 @@ func (c *nodeConfig) plan(s nodeState, o *orders) link.ExitPlan {
 		return closedPlan
 	case c.Policy == dataflow.RestartNever || c.Policy == "":
 		return closedPlan
-	case c.MaxRestarts > 0 && s.Count >= c.MaxRestarts && c.Window == 0:
-		return closedPlan // the last life. With a window the time of the exit decides.
+	case c.exhausted(s):
+		return closedPlan
 	case c.Policy == dataflow.RestartAlways:
 		return held
 	}

@@ -370,6 +370,15 @@ func TestExitsDuringStops(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.name, l.end(), c.want)
 		}
 	}
+	// It crashed by itself, but before it could be restarted there was a stop.
+	for max, want := range map[uint32]string{0: "stopped", 1: "failed: exited with code 3"} {
+		l := newLife(t, nodeConfig{Policy: dataflow.RestartAlways, MaxRestarts: max}).start()
+		l.s.Count = 1
+		l.o.Stop = flowStop
+		if l.exit(code3); l.end() != want {
+			t.Errorf("crashed before the stop, at most %d restarts: %s, want %s", max, l.end(), want)
+		}
+	}
 	// Without a stop the same signals are failures.
 	for _, x := range []link.Exited{{Code: 143}, {Code: 130}, {Code: -1, Signal: int(unix.SIGTERM)}} {
 		l := newLife(t, nodeConfig{}).start()

@@ -65,7 +65,7 @@ func (d *Daemon) replay() error {
 func (d *Daemon) replayFlow(uuid string) error {
 	var s flowState
 	led := ledger{env: d.env, stream: events.DataflowStream(uuid)}
-	if err := led.load(&s, func(r record) { s = s.apply(r) }); err != nil {
+	if _, err := led.load(&s, func(r record) { s = s.apply(r) }); err != nil {
 		return err
 	}
 	if s.CreatedAt.IsZero() {
@@ -85,14 +85,14 @@ func (d *Daemon) replayFlow(uuid string) error {
 	for id := range f.nodes {
 		v := newNodeState()
 		led := ledger{env: d.env, stream: events.NodeStream(uuid, id)}
-		if err := led.load(&v, func(r record) { v = v.apply(r) }); err != nil {
+		if _, err := led.load(&v, func(r record) { v = v.apply(r) }); err != nil {
 			return err
 		}
 		f.views[id] = v
 	}
 	f.publishFlow(s)
 	f.orders.Store(f.cfg.orders(s, f.views))
-	if s.Finished != nil {
+	if s.Finished != nil && (!s.Shim.up() || d.adopter() == nil) {
 		f.markGone()
 	}
 	d.flows[uuid] = f

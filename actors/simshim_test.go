@@ -33,7 +33,9 @@ type world struct {
 	spawns int
 	kills  int
 	broken []string
+	full   bool // the disk was full once
 	trace  []string
+	cache  map[string][]record // of stream
 }
 
 // play is how a node behaves; durations vary by the seed.
@@ -86,8 +88,12 @@ func (w *world) note(format string, args ...any) {
 
 // stream reads a stream as it is on the disk.
 func (w *world) stream(name string) []record {
-	var recs []record
-	for env, err := range w.disk.Read(context.Background(), name, 1) {
+	if w.cache == nil {
+		w.cache = map[string][]record{}
+	}
+	recs := w.cache[name]
+	defer func() { w.cache[name] = recs }()
+	for env, err := range w.disk.Read(context.Background(), name, uint64(len(recs))+1) {
 		if err != nil {
 			w.t.Errorf("read %s: %v", name, err)
 			return recs
@@ -188,7 +194,7 @@ var errCut = errors.New("connection cut")
 // connect begins a connection with a Hello and all facts that are not acknowledged.
 func (s *simShim) connect(req LaunchRequest, dead func() bool) *simConn {
 	if s.conn != nil {
-		s.conn.broken = true
+		s.conn.closed = true
 		s.conn.poke()
 	}
 	c := &simConn{s: s, req: req, dead: dead, wake: make(chan struct{}, 1)}
@@ -237,9 +243,6 @@ func (c *simConn) deliver() {
 			lost := c.lost
 			w.mu.Unlock()
 			c.req.Lost(lost)
-			return
-		case c.broken:
-			w.mu.Unlock()
 			return
 		}
 		w.mu.Unlock()
@@ -406,8 +409,11 @@ func (s *simShim) handle(cmd link.Command, reply *link.Reply) error {
 	return nil
 }
 
-// checkReleased: the barrier opens only after that was recorded.
+// checkReleased: the barrier opens only after that was recorded, unless the disk is full.
 func (w *world) checkReleased() {
+	if w.full {
+		return
+	}
 	for _, r := range w.stream(events.DataflowStream(w.flow)) {
 		if _, ok := r.Event.(events.DataflowStarted); ok {
 			return
@@ -457,7 +463,7 @@ func (s *simShim) spawn(c *link.Spawn) error {
 
 // checkIntent: no spawn before its intent is in the store.
 func (w *world) checkIntent(c *link.Spawn) {
-	for _, r := range w.stream(events.NodeStream(w.flow, c.Node)) {
+	for _, r := range slices.Backward(w.stream(events.NodeStream(w.flow, c.Node))) {
 		e, ok := r.Event.(events.NodeSpawnIntended)
 		if !ok {
 			continue
@@ -612,7 +618,7 @@ func (s *simShim) ack(seq uint64) {
 }
 
 func (w *world) checkDurable(f link.Fact) {
-	for _, r := range w.stream(events.NodeStream(w.flow, f.Node)) {
+	for _, r := range slices.Backward(w.stream(events.NodeStream(w.flow, f.Node))) {
 		switch e := r.Event.(type) {
 		case events.NodeExited:
 			if e.Generation >= f.Generation {
