@@ -305,8 +305,8 @@ func (ep *Endpoint) retire(segment uint32) {
 	_ = ep.conn.send(&packet{Kind: kindRetire, Segment: segment})
 }
 
-func (ep *Endpoint) drained(edge EdgeID) {
-	_ = ep.conn.send(&packet{Kind: kindDrained, Edge: edge})
+func (ep *Endpoint) drained(edge EdgeID, why string) {
+	_ = ep.conn.send(&packet{Kind: kindDrained, Edge: edge, Reason: why})
 }
 
 func (ep *Endpoint) broken(edge EdgeID, reason string) {

@@ -24,7 +24,7 @@ import (
 //	                                  ←   refused   req, error
 //	retire    segment                 →             nobody refers to it any more
 //	                                  ←   retired   segment, member: unmap it
-//	drained   edge                    →             read to its end, or not wanted
+//	drained   edge, reason            →             read to its end, or not wanted
 //	broken    edge, error             →             the other end does not keep the rules
 //	                                  ←   gone      edge: take back what it holds, forget it
 //
@@ -68,6 +68,7 @@ type packet struct {
 	Token   string   `json:"token,omitempty"`
 	Req     uint64   `json:"req,omitempty"`
 	Error   string   `json:"error,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
 	Edge    EdgeID   `json:"edge,omitempty"`
 	Segment uint32   `json:"segment,omitempty"`
 	Size    int64    `json:"size,omitempty"`
@@ -159,7 +160,7 @@ func (p *packet) check(fds int, fromNode bool) error {
 		bad = "role"
 	case p.Policy > Backpressure:
 		bad = "policy"
-	case max(len(p.Node), len(p.Output), len(p.Input), len(p.Token), len(p.Error)) > maxName:
+	case max(len(p.Node), len(p.Output), len(p.Input), len(p.Token), len(p.Error), len(p.Reason)) > maxName:
 		bad = "length of a name"
 	}
 	if bad != "" {

@@ -301,7 +301,8 @@ func (w *Writer) push(e *outEdge, m *outgoing) bool {
 		return true
 	}
 	if atomic.LoadUint32(e.consumerState) != stateLive {
-		w.forget(e)
+		// Mostly the supervisor wrote that, and has forgotten the edge already.
+		w.giveUp(e, "%s/%s wrote into its ring that its process has ended", e.Peer, e.Input)
 		return true
 	}
 	queued := e.next - atomic.LoadUint64(e.tail)

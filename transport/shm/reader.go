@@ -485,7 +485,7 @@ func (r *Reader) finish(in *input, reason EndReason, err error) Message {
 		r.ctl.broken(e.ID, m.Err.Error())
 	}
 	r.shut(e)
-	r.ctl.drained(e.ID)
+	r.ctl.drained(e.ID, reason.String())
 	return m
 }
 
@@ -553,7 +553,7 @@ func (r *Reader) dropInput(id string) {
 			e := in.edges[0]
 			in.edges = slices.Delete(in.edges, 0, 1)
 			r.shut(e)
-			r.ctl.drained(e.ID)
+			r.ctl.drained(e.ID, "unwanted")
 		}
 	}
 }

@@ -151,8 +151,8 @@ type control interface {
 	retire(segment uint32)
 	// resolve returns a segment that a message on the edge named. The caller closes fd.
 	resolve(edge EdgeID, segment uint32) (fd int, size int64, err error)
-	// drained says that the reader is done with an edge.
-	drained(edge EdgeID)
+	// drained says that the reader is done with an edge, and why.
+	drained(edge EdgeID, why string)
 	// broken says that the other end of an edge does not keep the rules.
 	broken(edge EdgeID, reason string)
 }

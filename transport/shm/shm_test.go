@@ -18,7 +18,12 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv("DORA_SHM_TEST_ROLE"); role != "" {
 		os.Exit(child(role))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if faultyDir != "" {
+			os.RemoveAll(faultyDir)
+		}
+		os.Exit(code)
+	}))
 }
 
 // rig is a supervisor with endpoints in this process. Every endpoint has mappings of

@@ -27,6 +27,8 @@ type SupervisorOptions struct {
 	// Trouble, if not nil, is told when somebody does not keep the rules. It must not
 	// block or call the supervisor.
 	Trouble func(Trouble)
+
+	noRepair bool // for the negative control of the kill tests
 }
 
 // Trouble names who does not keep the rules of shared memory.
