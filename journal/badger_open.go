@@ -126,7 +126,7 @@ func (s *badgerStore) open(o OpenOptions) (*Journal, error) {
 	}
 	s.snaps = head.snapshots
 	s.mark = mark{counter: head.counter, pos: head.pos, epoch: head.epoch}
-	if err := writeMark(s.marks, s.id, s.mark); err != nil {
+	if err := healMarks(s.marks, s.id, s.mark); err != nil {
 		return nil, fmt.Errorf("mark of %s: %w", s.dir, err)
 	}
 	s.dirty = true

@@ -70,6 +70,9 @@ func openFile(f *os.File, path string, o OpenOptions) (*Journal, error) {
 	if err := s.append(nil, scan.check.head, scan.check.epoch, ""); err != nil {
 		return nil, err
 	}
+	if err := healMarks(s.f, s.head.id, s.mark); err != nil {
+		return nil, fmt.Errorf("mark of %s: %w", path, err)
+	}
 	s.space.renew()
 	return started(s, h.id.String(), path, scan.check.index, o, r)
 }

@@ -42,6 +42,9 @@ const (
 	magicMark     = "DORAMARK"
 )
 
+// errMarks: no mark is whole.
+var errMarks = fmt.Errorf("%w", ErrDamaged)
+
 type mark struct {
 	counter uint64 // writes so far
 	end     uint64
@@ -149,7 +152,7 @@ func readSlots(b []byte, id uuid.UUID, name string) (newest mark, warning string
 		found++
 	}
 	if found == 0 {
-		return newest, "", fmt.Errorf("%w: %s: both marks (offset %d to %d) are altered", ErrDamaged, name, blockSize, markSize)
+		return newest, "", fmt.Errorf("%w: %s: both marks (offset %d to %d) are altered", errMarks, name, blockSize, markSize)
 	}
 	return newest, warning, nil
 }
@@ -158,6 +161,15 @@ func readSlots(b []byte, id uuid.UUID, name string) (newest mark, warning string
 func writeMark(f io.WriterAt, id uuid.UUID, m mark) error {
 	offset := int64(1+m.counter%2) * blockSize
 	_, err := f.WriteAt(m.encode(id), offset)
+	return err
+}
+
+// healMarks makes both slots whole again with m, the newest mark, beginning with its own.
+func healMarks(f io.WriterAt, id uuid.UUID, m mark) error {
+	if err := writeMark(f, id, m); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(m.encode(id), int64(2-m.counter%2)*blockSize)
 	return err
 }
 
