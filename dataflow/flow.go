@@ -7,18 +7,18 @@ func (b *treeBuilder) flowSequence(depth int) *value {
 	open := b.peek()
 	b.checkDepth(open, depth)
 	b.i++
-	v := &value{kind: kindSeq, pos: posOf(open), depth: 1, weight: weightOfValue}
+	v := &value{kind: kindSeq, pos: open.pos(), depth: 1, weight: weightOfValue}
 	for {
 		t := b.peek()
 		if t == nil {
 			b.syntax(open, "", "`[` is never closed")
 		}
-		if t.Type == token.SequenceEndType {
+		if t.typ == token.SequenceEndType {
 			b.i++
 			return v
 		}
 		item := b.flowValue(depth + 1)
-		if t := b.peek(); t != nil && t.Type == token.MappingValueType {
+		if t := b.peek(); t != nil && t.typ == token.MappingValueType {
 			b.syntax(t, "put the text in quotes, or write {key: value}", "unexpected `:` in a list")
 		}
 		v.add(item)
@@ -32,23 +32,23 @@ func (b *treeBuilder) flowMapping(depth int) *value {
 	open := b.peek()
 	b.checkDepth(open, depth)
 	b.i++
-	v := &value{kind: kindMap, pos: posOf(open), depth: 1, weight: weightOfValue}
+	v := &value{kind: kindMap, pos: open.pos(), depth: 1, weight: weightOfValue}
 	for {
 		t := b.peek()
 		switch {
 		case t == nil:
 			b.syntax(open, "", "`{` is never closed")
-		case t.Type == token.MappingEndType:
+		case t.typ == token.MappingEndType:
 			b.i++
 			return v
 		case !isScalar(t):
-			b.syntax(t, "write {key: value}", "`%s` cannot be a key", excerpt(t.Value))
+			b.syntax(t, "write {key: value}", "`%s` cannot be a key", excerpt(t.value))
 		}
 		b.i++
-		val := b.null(posOf(t))
-		if colon := b.peek(); colon != nil && colon.Type == token.MappingValueType {
+		val := b.null(t.pos())
+		if colon := b.peek(); colon != nil && colon.typ == token.MappingValueType {
 			b.i++
-			if n := b.peek(); n != nil && n.Type != token.CollectEntryType && n.Type != token.MappingEndType {
+			if n := b.peek(); n != nil && n.typ != token.CollectEntryType && n.typ != token.MappingEndType {
 				val = b.flowValue(depth + 1)
 			}
 		}
@@ -61,7 +61,7 @@ func (b *treeBuilder) flowMapping(depth int) *value {
 func (b *treeBuilder) flowValue(depth int) *value {
 	start := b.peek()
 	var anchor, tag string
-	for t := start; t != nil && (t.Type == token.AnchorType || t.Type == token.TagType); t = b.peek() {
+	for t := start; t != nil && (t.typ == token.AnchorType || t.typ == token.TagType); t = b.peek() {
 		b.property(t, &anchor, &tag)
 	}
 	t := b.peek()
@@ -69,9 +69,9 @@ func (b *treeBuilder) flowValue(depth int) *value {
 	switch {
 	case t == nil:
 		b.syntax(start, "", "the list or mapping ends too early")
-	case t != start && (t.Type == token.CollectEntryType || t.Type == token.SequenceEndType || t.Type == token.MappingEndType):
-		v = b.null(posOf(start))
-	case t.Type == token.LiteralType, t.Type == token.FoldedType:
+	case t != start && (t.typ == token.CollectEntryType || t.typ == token.SequenceEndType || t.typ == token.MappingEndType):
+		v = b.null(start.pos())
+	case t.typ == token.LiteralType, t.typ == token.FoldedType:
 		b.unexpected(t)
 	default:
 		v = b.inlineValue(t, depth)
@@ -80,14 +80,14 @@ func (b *treeBuilder) flowValue(depth int) *value {
 }
 
 // separator consumes a comma, or leaves the closing mark to the caller.
-func (b *treeBuilder) separator(open *token.Token, end token.Type, mark string) {
+func (b *treeBuilder) separator(open *tok, end token.Type, mark string) {
 	t := b.peek()
 	switch {
 	case t == nil:
-		b.syntax(open, "", "`%s` is never closed", open.Value)
-	case t.Type == token.CollectEntryType:
+		b.syntax(open, "", "`%s` is never closed", open.value)
+	case t.typ == token.CollectEntryType:
 		b.i++
-	case t.Type != end:
-		b.syntax(t, "", "`,` or `%s` expected before `%s`", mark, excerpt(t.Value))
+	case t.typ != end:
+		b.syntax(t, "", "`,` or `%s` expected before `%s`", mark, excerpt(t.value))
 	}
 }

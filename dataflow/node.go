@@ -180,7 +180,7 @@ func (s scope) scalarText(e entry) (string, bool) {
 	case kindString:
 		return e.val.text, true
 	case kindBool, kindInt, kindFloat:
-		return renderScalar(e.val), true
+		return e.val.text, true // as written: 2.0 is not 2
 	}
 	s.errorf(e.val.posOr(e.keyPos), CodeWrongType, "", "`%s.%s` of %s must be a text, not %s", s.key, excerpt(e.key), s.ownerOr("the dataflow"), e.val.kind)
 	return "", false

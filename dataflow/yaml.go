@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/token"
 )
 
@@ -55,7 +54,7 @@ type entry struct {
 // treeBuilder turns tokens into a tree of values. It reports the first syntax error
 // by a panic with *finding, which buildTree recovers.
 type treeBuilder struct {
-	toks    []*token.Token
+	toks    []tok
 	i       int
 	anchors map[string]*value
 	merged  int // entries copied by merge keys
@@ -63,7 +62,7 @@ type treeBuilder struct {
 
 // buildTree reads one YAML document. The value is nil for an empty one.
 func buildTree(text string) (root *value, bad *finding) {
-	toks, bad := tokenize(text)
+	toks, bad := tokenize(text, chunkSize)
 	if bad != nil {
 		return nil, bad
 	}
@@ -87,77 +86,40 @@ func buildTree(text string) (root *value, bad *finding) {
 	return root, nil
 }
 
-// tokenize runs the lexer, leaves comments out, and reports the first text that is no
-// YAML. The lexer is foreign code on foreign input: should it panic, that is a finding.
-func tokenize(text string) (toks []*token.Token, bad *finding) {
-	defer func() {
-		if r := recover(); r != nil {
-			toks, bad = nil, &finding{code: CodeReader, msg: fmt.Sprintf("the YAML reader cannot read this file: %v", r), fix: "simplify the YAML: plain keys, lists and quoted texts are enough for a dataflow"}
-		}
-	}()
-	for _, t := range lexer.Tokenize(text) {
-		if t.Type == token.InvalidType {
-			return nil, lexError(t)
-		}
-		if t.Type != token.CommentType {
-			toks = append(toks, t)
-		}
-	}
-	return toks, nil
-}
-
-func lexError(t *token.Token) *finding {
-	// The place of the mark itself: the lexer counts the spaces before it.
-	f := &finding{pos: posOf(t), code: CodeSyntax, msg: "this is not valid YAML: " + t.Error}
-	switch {
-	case strings.Contains(t.Error, `'\t'`), strings.Contains(t.Error, "tab character"):
-		f.code, f.msg, f.fix = CodeTab, "a tab indents this line; YAML allows only spaces there", "replace the tab by spaces"
-	case strings.Contains(t.Error, "reserved character"):
-		f.fix = "put the text in quotes"
-	case strings.Contains(t.Error, "quoted text"):
-		f.fix = "close the quote that opens here"
-	}
-	return f
-}
-
-func posOf(t *token.Token) Pos {
-	return Pos{Line: max(1, t.Position.Line), Column: max(1, t.Position.Column)}
-}
-
 func (b *treeBuilder) fail(p Pos, code, fix, format string, args ...any) {
 	panic(&finding{pos: p, code: code, msg: fmt.Sprintf(format, args...), fix: fix})
 }
 
-func (b *treeBuilder) syntax(t *token.Token, fix, format string, args ...any) {
-	b.fail(posOf(t), CodeSyntax, fix, "this is not valid YAML: "+format, args...)
+func (b *treeBuilder) syntax(t *tok, fix, format string, args ...any) {
+	b.fail(t.pos(), CodeSyntax, fix, "this is not valid YAML: "+format, args...)
 }
 
 // peek gives the next token of the document, nil at its end.
-func (b *treeBuilder) peek() *token.Token {
+func (b *treeBuilder) peek() *tok {
 	if b.i >= len(b.toks) {
 		return nil
 	}
-	t := b.toks[b.i]
-	if t.Type == token.DocumentHeaderType || t.Type == token.DocumentEndType {
+	t := &b.toks[b.i]
+	if t.typ == token.DocumentHeaderType || t.typ == token.DocumentEndType {
 		return nil
 	}
 	return t
 }
 
-func (b *treeBuilder) at(i int) *token.Token {
+func (b *treeBuilder) at(i int) *tok {
 	if i >= len(b.toks) {
 		return nil
 	}
-	return b.toks[i]
+	return &b.toks[i]
 }
 
 // skipHead passes directives and the `---` that opens the document.
 func (b *treeBuilder) skipHead() {
 	for b.i < len(b.toks) {
-		switch t := b.toks[b.i]; t.Type {
+		switch t := b.toks[b.i]; t.typ {
 		case token.DirectiveType:
-			line := t.Position.Line
-			for b.i < len(b.toks) && b.toks[b.i].Position.Line == line {
+			line := t.line
+			for b.i < len(b.toks) && b.toks[b.i].line == line {
 				b.i++
 			}
 		case token.DocumentHeaderType:
@@ -175,26 +137,26 @@ func (b *treeBuilder) expectEnd() {
 		b.unexpected(t)
 	}
 	for ; b.i < len(b.toks); b.i++ {
-		if t := b.toks[b.i]; t.Type != token.DocumentEndType {
-			b.fail(posOf(t), CodeMultipleDocuments, "put every dataflow into a file of its own", "a second YAML document starts here; a dataflow file holds one")
+		if t := b.toks[b.i]; t.typ != token.DocumentEndType {
+			b.fail(t.pos(), CodeMultipleDocuments, "put every dataflow into a file of its own", "a second YAML document starts here; a dataflow file holds one")
 		}
 	}
 }
 
 // unexpected reports a token that fits nowhere.
-func (b *treeBuilder) unexpected(t *token.Token) {
-	switch t.Type {
+func (b *treeBuilder) unexpected(t *tok) {
+	switch t.typ {
 	case token.SequenceEndType, token.MappingEndType:
-		b.syntax(t, "", "`%s` closes nothing", t.Value)
+		b.syntax(t, "", "`%s` closes nothing", t.value)
 	case token.MappingValueType:
 		b.syntax(t, "if the colon belongs to a text, put the text in quotes", "unexpected `:`")
 	}
-	b.syntax(t, "check the indentation of this line, and the quotes of the one before", "unexpected `%s`", excerpt(t.Value))
+	b.syntax(t, "check the indentation of this line, and the quotes of the one before", "unexpected `%s`", excerpt(t.value))
 }
 
 // isScalar reports whether the token is a scalar that can be a key or a value.
-func isScalar(t *token.Token) bool {
-	switch t.Type {
+func isScalar(t *tok) bool {
+	switch t.typ {
 	case token.StringType, token.SingleQuoteType, token.DoubleQuoteType,
 		token.IntegerType, token.BinaryIntegerType, token.OctetIntegerType, token.HexIntegerType,
 		token.FloatType, token.InfinityType, token.NanType,
@@ -207,8 +169,8 @@ func isScalar(t *token.Token) bool {
 // keyAt reports whether a `key:` starts at token i.
 func (b *treeBuilder) keyAt(i int) bool {
 	k, colon := b.at(i), b.at(i+1)
-	return k != nil && colon != nil && isScalar(k) && colon.Type == token.MappingValueType &&
-		(k.Position.Line == colon.Position.Line || severalLines(k)) // the latter is reported as what it is
+	return k != nil && colon != nil && isScalar(k) && colon.typ == token.MappingValueType &&
+		(k.line == colon.line || severalLines(k)) // the latter is reported as what it is
 }
 
 // block reads a block value whose first token stands right of column outer. inline is
@@ -219,11 +181,11 @@ func (b *treeBuilder) block(outer, inline, depth int) *value {
 	b.checkDepth(start, depth)
 	var anchor, tag string
 	for t := start; t != nil; t = b.peek() {
-		if t.Type != token.AnchorType && t.Type != token.TagType {
+		if t.typ != token.AnchorType && t.typ != token.TagType {
 			break
 		}
 		// Before a key on the same line, properties belong to the key.
-		if n := b.propertiesEnd(b.i); inline != t.Position.Line && b.keyAt(n) && b.at(n).Position.Line == t.Position.Line {
+		if n := b.propertiesEnd(b.i); inline != t.line && b.keyAt(n) && b.at(n).line == t.line {
 			break
 		}
 		b.property(t, &anchor, &tag)
@@ -232,19 +194,19 @@ func (b *treeBuilder) block(outer, inline, depth int) *value {
 	var v *value
 	switch {
 	case t == nil, t != start && b.belongsOutside(t, start, outer, inline):
-		v = b.null(posOf(start))
-	case t.Type == token.SequenceEntryType:
-		if t.Position.Line == inline {
+		v = b.null(start.pos())
+	case t.typ == token.SequenceEntryType:
+		if t.line == inline {
 			b.syntax(t, "start the list on a line of its own", "a list cannot start on the line of its key")
 		}
-		v = b.sequence(t.Position.Column, depth)
-	case t.Type == token.MappingKeyType:
+		v = b.sequence(t.col, depth)
+	case t.typ == token.MappingKeyType:
 		b.syntax(t, "write `key: value`", "a key that starts with `?` is not used in a dataflow")
 	case b.keyAt(b.propertiesEnd(b.i)):
-		if t.Position.Line == inline {
+		if t.line == inline {
 			b.secondColon(b.at(b.propertiesEnd(b.i)))
 		}
-		v = b.mapping(t.Position.Column, depth)
+		v = b.mapping(t.col, depth)
 	default:
 		v = b.inlineValue(t, depth)
 	}
@@ -253,72 +215,77 @@ func (b *treeBuilder) block(outer, inline, depth int) *value {
 
 // belongsOutside reports whether t, which follows an anchor or tag, is no longer part
 // of the value that they decorate.
-func (b *treeBuilder) belongsOutside(t, start *token.Token, outer, inline int) bool {
-	if t.Position.Line == start.Position.Line || t.Position.Column > outer {
+func (b *treeBuilder) belongsOutside(t, start *tok, outer, inline int) bool {
+	if t.line == start.line || t.col > outer {
 		return false
 	}
-	listOfKey := inline != 0 && t.Type == token.SequenceEntryType && t.Position.Column == outer
+	listOfKey := inline != 0 && t.typ == token.SequenceEntryType && t.col == outer
 	return !listOfKey
 }
 
 // secondColon reports `key: text: ` and `key: text` with a deeper key below.
-func (b *treeBuilder) secondColon(text *token.Token) {
+func (b *treeBuilder) secondColon(text *tok) {
 	colon := b.at(b.propertiesEnd(b.i) + 1)
 	if severalLines(text) {
-		line := colon.Position.Line
-		b.fail(Pos{Line: line, Column: 1}, CodeSyntax, "align it with the keys above, or remove the value that it would belong to", "this is not valid YAML: line %d is indented as part of the text `%s`", line, excerpt(strings.TrimSpace(text.Origin)))
+		line := colon.line
+		b.fail(Pos{Line: line, Column: 1}, CodeSyntax, "align it with the keys above, or remove the value that it would belong to", "this is not valid YAML: line %d is indented as part of the text `%s`", line, excerpt(text.several))
 	}
 	b.syntax(colon, "put the text in quotes, or start the mapping on a line of its own", "a second `:` on one line")
 }
 
 // severalLines reports whether a plain text goes on in the next line; a key cannot.
-func severalLines(t *token.Token) bool {
-	return t.Type == token.StringType && strings.Contains(strings.TrimSpace(t.Origin), "\n")
-}
+func severalLines(t *tok) bool { return t.several != "" }
 
-func (b *treeBuilder) checkDepth(t *token.Token, depth int) {
+func (b *treeBuilder) checkDepth(t *tok, depth int) {
 	if depth > MaxDepth {
 		p := Pos{}
 		if t != nil {
-			p = posOf(t)
+			p = t.pos()
 		}
 		b.fail(p, CodeTooDeep, "", "the YAML is nested more than %d levels deep", MaxDepth)
 	}
 }
 
-// propertiesEnd is the index after the anchors and tags that start at token i.
+// propertiesEnd is the index after the anchor and tag that start at token i.
 func (b *treeBuilder) propertiesEnd(i int) int {
-	for {
+	for range 2 {
 		switch t := b.at(i); {
-		case t != nil && t.Type == token.TagType:
+		case t != nil && t.typ == token.TagType:
 			i++
-		case t != nil && t.Type == token.AnchorType:
+		case t != nil && t.typ == token.AnchorType:
 			i += 2
 		default:
 			return i
 		}
 	}
+	return i
 }
 
 // property consumes one anchor or tag.
-func (b *treeBuilder) property(t *token.Token, anchor, tag *string) {
+func (b *treeBuilder) property(t *tok, anchor, tag *string) {
 	b.i++
-	if t.Type == token.TagType {
-		*tag = t.Value
+	if t.typ == token.TagType {
+		if *tag != "" {
+			b.syntax(t, "remove one of them", "a value has one tag at most")
+		}
+		*tag = t.value
 		return
 	}
 	name := b.peek()
-	if name == nil || !isScalar(name) {
+	switch {
+	case name == nil || !isScalar(name):
 		b.syntax(t, "", "`&` needs a name")
+	case *anchor != "":
+		b.syntax(t, "remove one of them", "a value has one anchor at most")
 	}
 	b.i++
-	*anchor = name.Value
+	*anchor = name.value
 }
 
 // inlineValue reads a value that is not a block collection: an alias, a flow
 // collection or a scalar.
-func (b *treeBuilder) inlineValue(t *token.Token, depth int) *value {
-	switch t.Type {
+func (b *treeBuilder) inlineValue(t *tok, depth int) *value {
+	switch t.typ {
 	case token.SequenceStartType:
 		return b.flowSequence(depth)
 	case token.MappingStartType:
@@ -335,35 +302,35 @@ func (b *treeBuilder) inlineValue(t *token.Token, depth int) *value {
 	return scalar(t)
 }
 
-func (b *treeBuilder) alias(t *token.Token) *value {
+func (b *treeBuilder) alias(t *tok) *value {
 	b.i++
 	name := b.peek()
 	if name == nil {
 		b.syntax(t, "", "`*` needs a name")
 	}
 	b.i++
-	v, ok := b.anchors[name.Value]
+	v, ok := b.anchors[name.value]
 	if !ok {
-		fix := "define it before with `&" + excerpt(name.Value) + "`; if the star belongs to a text, put the text in quotes"
-		b.fail(posOf(t), CodeAlias, fix, "there is no anchor `&%s` above this alias", excerpt(name.Value))
+		fix := "define it before with `&" + excerpt(name.value) + "`; if the star belongs to a text, put the text in quotes"
+		b.fail(t.pos(), CodeAlias, fix, "there is no anchor `&%s` above this alias", excerpt(name.value))
 	}
 	return v
 }
 
-func (b *treeBuilder) blockScalar(t *token.Token) *value {
+func (b *treeBuilder) blockScalar(t *tok) *value {
 	b.i++
-	v := &value{kind: kindString, block: t.Value[0], pos: posOf(t), weight: weightOfValue}
-	if content := b.at(b.i); content != nil && content.Type == token.StringType {
-		v.text = content.Value
+	v := &value{kind: kindString, block: t.value[0], pos: t.pos(), weight: weightOfValue}
+	if content := b.at(b.i); content != nil && content.typ == token.StringType {
+		v.text = content.value
 		v.weight += len(v.text)
 		b.i++
 	}
 	return v
 }
 
-func scalar(t *token.Token) *value {
-	v := &value{pos: posOf(t), text: t.Value, weight: weightOfValue + len(t.Value)}
-	switch t.Type {
+func scalar(t *tok) *value {
+	v := &value{pos: t.pos(), text: t.value, weight: weightOfValue + len(t.value)}
+	switch t.typ {
 	case token.IntegerType, token.BinaryIntegerType, token.OctetIntegerType, token.HexIntegerType:
 		v.kind = kindInt
 	case token.FloatType, token.InfinityType, token.NanType:
@@ -374,7 +341,7 @@ func scalar(t *token.Token) *value {
 		v.kind = kindNull
 	default:
 		v.kind = kindString
-		v.quoted = t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
+		v.quoted = t.typ == token.SingleQuoteType || t.typ == token.DoubleQuoteType
 	}
 	v.kind = coreKind(v)
 	return v
@@ -409,7 +376,7 @@ func (b *treeBuilder) null(p Pos) *value {
 
 // finish applies a tag, registers an anchor and checks the bounds that hold for
 // expanded aliases.
-func (b *treeBuilder) finish(v *value, anchor, tag string, at *token.Token) *value {
+func (b *treeBuilder) finish(v *value, anchor, tag string, at *tok) *value {
 	if tag != "" {
 		v = b.tagged(v, tag, at)
 	}
@@ -417,7 +384,7 @@ func (b *treeBuilder) finish(v *value, anchor, tag string, at *token.Token) *val
 		b.checkDepth(at, v.depth)
 	}
 	if v.weight > maxWeight {
-		b.fail(posOf(at), CodeAlias, "write out what the aliases (`*name`) stand for, or use fewer of them", "the aliases of this file expand to more than %d MiB", maxWeight>>20)
+		b.fail(at.pos(), CodeAlias, "write out what the aliases (`*name`) stand for, or use fewer of them", "the aliases of this file expand to more than %d MiB", maxWeight>>20)
 	}
 	if anchor != "" {
 		b.anchors[anchor] = v
@@ -426,7 +393,7 @@ func (b *treeBuilder) finish(v *value, anchor, tag string, at *token.Token) *val
 }
 
 // tagged applies one of YAML's own tags.
-func (b *treeBuilder) tagged(v *value, tag string, at *token.Token) *value {
+func (b *treeBuilder) tagged(v *value, tag string, at *tok) *value {
 	out := *v
 	switch tag {
 	case "!!str", "!":
@@ -435,9 +402,9 @@ func (b *treeBuilder) tagged(v *value, tag string, at *token.Token) *value {
 		}
 	case "!!int", "!!float", "!!bool", "!!null":
 		if v.kind == kindString {
-			plain := token.New(v.text, v.text, &token.Position{Line: v.pos.Line, Column: v.pos.Column})
-			if s := scalar(plain); isScalar(plain) {
-				out.kind, out.quoted = s.kind, false
+			plain := tok{typ: token.New(v.text, v.text, &token.Position{}).Type, line: v.pos.Line, col: v.pos.Column, value: v.text}
+			if isScalar(&plain) {
+				out.kind, out.quoted = scalar(&plain).kind, false
 			}
 		}
 	case "!!seq", "!!map":
@@ -449,25 +416,25 @@ func (b *treeBuilder) tagged(v *value, tag string, at *token.Token) *value {
 
 // sequence reads the `- item` lines at one column.
 func (b *treeBuilder) sequence(col, depth int) *value {
-	v := &value{kind: kindSeq, pos: posOf(b.peek()), depth: 1, weight: weightOfValue}
+	v := &value{kind: kindSeq, pos: b.peek().pos(), depth: 1, weight: weightOfValue}
 	for {
 		dash := b.peek()
-		if dash == nil || dash.Position.Column < col {
+		if dash == nil || dash.col < col {
 			return v
 		}
-		if dash.Type != token.SequenceEntryType {
-			if dash.Position.Column == col {
+		if dash.typ != token.SequenceEntryType {
+			if dash.col == col {
 				return v // the next key of the mapping that this list belongs to
 			}
 			b.unexpected(dash)
 		}
-		if dash.Position.Column != col {
+		if dash.col != col {
 			b.unexpected(dash)
 		}
 		b.i++
 		var item *value
-		if t := b.peek(); t == nil || (t.Position.Line > dash.Position.Line && t.Position.Column <= col) {
-			item = b.null(posOf(dash))
+		if t := b.peek(); t == nil || (t.line > dash.line && t.col <= col) {
+			item = b.null(dash.pos())
 		} else {
 			item = b.block(col, 0, depth+1)
 		}
@@ -478,26 +445,26 @@ func (b *treeBuilder) sequence(col, depth int) *value {
 
 // mapping reads the `key: value` lines at one column.
 func (b *treeBuilder) mapping(col, depth int) *value {
-	v := &value{kind: kindMap, pos: posOf(b.peek()), depth: 1, weight: weightOfValue}
+	v := &value{kind: kindMap, pos: b.peek().pos(), depth: 1, weight: weightOfValue}
 	for {
 		t := b.peek()
-		if t == nil || t.Position.Column < col {
+		if t == nil || t.col < col {
 			return v
 		}
 		first := t
 		var anchor, tag string
-		for t != nil && (t.Type == token.AnchorType || t.Type == token.TagType) {
+		for t != nil && (t.typ == token.AnchorType || t.typ == token.TagType) {
 			b.property(t, &anchor, &tag)
 			t = b.peek()
 		}
 		if t == nil {
 			b.unexpected(first)
 		}
-		if first.Position.Column != col || !b.keyAt(b.i) {
+		if first.col != col || !b.keyAt(b.i) {
 			b.notAKey(t, col)
 		}
 		if severalLines(t) {
-			b.syntax(t, "write `key: value`", "`%s` needs a colon", excerpt(strings.TrimSpace(t.Origin)))
+			b.syntax(t, "write `key: value`", "`%s` needs a colon", excerpt(t.several))
 		}
 		key := scalar(t)
 		if anchor != "" || tag != "" {
@@ -509,40 +476,40 @@ func (b *treeBuilder) mapping(col, depth int) *value {
 	}
 }
 
-func (b *treeBuilder) notAKey(t *token.Token, col int) {
+func (b *treeBuilder) notAKey(t *tok, col int) {
 	switch {
-	case t.Type == token.MappingKeyType:
+	case t.typ == token.MappingKeyType:
 		b.syntax(t, "write `key: value`", "a key that starts with `?` is not used in a dataflow")
-	case t.Type == token.MappingValueType:
+	case t.typ == token.MappingValueType:
 		b.syntax(t, "", "a key is missing before `:`")
-	case t.Position.Column != col:
-		b.syntax(t, fmt.Sprintf("align it with the key above, at column %d, or indent it as part of a value; a text with `: ` or ` #` in it needs quotes", col), "`%s` is indented wrongly", excerpt(t.Value))
+	case t.col != col:
+		b.syntax(t, fmt.Sprintf("align it with the key above, at column %d, or indent it as part of a value; a text with `: ` or ` #` in it needs quotes", col), "`%s` is indented wrongly", excerpt(t.value))
 	case isScalar(t):
-		b.syntax(t, "write `"+excerpt(t.Value)+": value`", "`%s` needs a colon", excerpt(t.Value))
+		b.syntax(t, "write `"+excerpt(t.value)+": value`", "`%s` needs a colon", excerpt(t.value))
 	}
 	b.unexpected(t)
 }
 
 // mappingValue reads what follows `key:` in a block mapping at column col.
-func (b *treeBuilder) mappingValue(key *token.Token, col, depth int) *value {
+func (b *treeBuilder) mappingValue(key *tok, col, depth int) *value {
 	colon := b.toks[b.i-1]
 	t := b.peek()
 	switch {
 	case t == nil:
-	case t.Position.Line == colon.Position.Line, t.Position.Column > col:
-		return b.block(col, colon.Position.Line, depth+1)
-	case t.Type == token.SequenceEntryType && t.Position.Column == col:
-		return b.block(col-1, colon.Position.Line, depth+1)
+	case t.line == colon.line, t.col > col:
+		return b.block(col, colon.line, depth+1)
+	case t.typ == token.SequenceEntryType && t.col == col:
+		return b.block(col-1, colon.line, depth+1)
 	}
-	return b.null(posOf(key))
+	return b.null(key.pos())
 }
 
 // addEntry adds one pair; a merge key (`<<`) adds the pairs it refers to.
-func (b *treeBuilder) addEntry(v *value, t *token.Token, key, val *value) {
-	if t.Type != token.MergeKeyType {
+func (b *treeBuilder) addEntry(v *value, t *tok, key, val *value) {
+	if t.typ != token.MergeKeyType {
 		v.add(val)
 		v.weight += len(key.text)
-		v.entries = append(v.entries, entry{key: key.text, keyKind: key.kind, keyPos: posOf(t), val: val})
+		v.entries = append(v.entries, entry{key: key.text, keyKind: key.kind, keyPos: t.pos(), val: val})
 		return
 	}
 	from := []*value{val}
@@ -556,7 +523,7 @@ func (b *treeBuilder) addEntry(v *value, t *token.Token, key, val *value) {
 		v.add(m)
 		b.merged += len(m.entries)
 		if b.merged > maxTokens || v.weight > maxWeight {
-			b.fail(posOf(t), CodeAlias, "write out what the aliases stand for, or use fewer of them", "the merge keys (`<<`) of this file expand to too many values")
+			b.fail(t.pos(), CodeAlias, "write out what the aliases stand for, or use fewer of them", "the merge keys (`<<`) of this file expand to too many values")
 		}
 		for _, e := range m.entries {
 			e.keyKind |= mergedKey
