@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/launch"
 	"github.com/dora-go/dora/transport/link"

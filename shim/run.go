@@ -87,13 +87,22 @@ func inherit(cfg guard.Config) inherited {
 	for fd := guard.ReadyFD; fd <= guard.ShimParentFD; fd++ {
 		syscall.CloseOnExec(fd)
 	}
-	syscall.SetNonblock(guard.ShimGuardFD, true)
-	in := inherited{guard: os.NewFile(guard.ShimGuardFD, "guard")}
+	in := inherited{guard: ownPipe(guard.ShimGuardFD, "guard")}
 	if cfg.ParentPipe {
-		syscall.SetNonblock(guard.ShimParentFD, true)
-		in.parent = os.NewFile(guard.ShimParentFD, "parent")
+		in.parent = ownPipe(guard.ShimParentFD, "parent")
 	}
 	return in
+}
+
+// ownPipe opens an inherited pipe anew, non-blocking, so that waiting for it costs no
+// thread. The inherited open file is shared with the guard, which blocks on it, and so it
+// is left as it is.
+func ownPipe(fd uintptr, name string) *os.File {
+	if f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil {
+		syscall.Close(int(fd))
+		return f
+	}
+	return os.NewFile(fd, name)
 }
 
 // open takes the lock first, then looks whether it is wanted, then opens everything else.

@@ -54,7 +54,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	defer launcher.close()
 	r.daemon, err = actors.Open(actors.Options{Store: store, Clock: actors.SystemClock(), Log: r.log, Machine: "local",
-		Version: version, PID: os.Getpid(), BootID: contain.BootID(), Launcher: launcher, NewToken: newToken})
+		Version: version, PID: os.Getpid(), BootID: folder.BootID(), Launcher: launcher, NewToken: newToken})
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,7 +20,6 @@ const parentPatience = 500 * time.Millisecond
 // it until it is gone and nothing below is left. It returns the exit code of the guard.
 func Run(c Config, program string, args []string) int {
 	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(20)
 	contain.SetName("dora-guard")
 	// Swallowed, not ignored: an ignored signal would be inherited by every node.
 	signals := make(chan os.Signal, 4)
@@ -41,24 +38,34 @@ func Run(c Config, program string, args []string) int {
 		contain.RemoveCgroup(c.Cgroup, time.Second)
 		return 1
 	}
-	var gone atomic.Bool
+	shim, _ := os.FindProcess(pid) // by pidfd: a recycled pid is never hit
+	parentGone := make(chan struct{})
 	if c.ParentPipe {
 		go func() {
 			awaitEOF(GuardParentFD)
-			gone.Store(true)
+			close(parentGone)
 			time.Sleep(parentPatience)
-			syscall.Kill(pid, syscall.SIGKILL)
+			_ = shim.Kill()
 		}()
 	}
 	go func() {
 		for s := range signals {
 			if s == syscall.SIGTERM {
-				syscall.Kill(pid, syscall.SIGTERM) // the shim runs its stop ladder
+				_ = shim.Signal(s) // the shim runs its stop ladder
 			}
 		}
 	}()
 	await(pid)
-	cleanUp(c, &gone)
+	if cleanUp(c) && c.ParentPipe {
+		// The starter reads the folder; if it was killed with the shim, the folder goes too.
+		select {
+		case <-parentGone:
+			if owns(c) {
+				os.RemoveAll(c.Dir)
+			}
+		case <-time.After(parentPatience):
+		}
+	}
 	return 0
 }
 
@@ -101,17 +108,15 @@ func pipe() (r, w int, err error) {
 	return fds[0], fds[1], nil
 }
 
-// awaitEOF blocks until the other end of a pipe is closed. The shim reads the same open
-// file and makes it non-blocking, so "nothing there yet" is an answer to wait on: taking it
-// for the end killed healthy shims.
+// awaitEOF blocks until the other end of a pipe is closed. Whoever shares the open file
+// may have made it non-blocking: "nothing there yet" is not the end.
 func awaitEOF(fd int) {
 	var b [16]byte
 	for {
 		n, err := syscall.Read(fd, b[:])
 		switch {
 		case n > 0, errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.EAGAIN):
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+		case errors.Is(err, syscall.EAGAIN) && syscall.SetNonblock(fd, false) == nil:
 		default:
 			return
 		}
@@ -138,18 +143,23 @@ func await(pid int) {
 	}
 }
 
-// cleanUp runs when the shim is gone.
-func cleanUp(c Config, parentGone *atomic.Bool) {
-	contain.KillCgroup(c.Cgroup, 0)
+// cleanUp runs when the shim is gone: first what it had started, its socket last, by which
+// the daemon sees that all is done. It says whether the shim's folder is still there.
+func cleanUp(c Config) bool {
+	_ = contain.KillCgroup(c.Cgroup, 0)
 	contain.KillChildren(0)
-	contain.RemoveCgroup(c.Cgroup, time.Second)
+	_ = contain.RemoveCgroup(c.Cgroup, time.Second)
+	left := owns(c)
+	if left {
+		contain.SweepSegmentFile(c.Dir + "/segments")
+	}
 	contain.RemoveSocket(c.Socket)
+	return left
+}
+
+// owns says whether the folder is still the one of this guard's shim: it is gone after an
+// orderly end, and another shim may have taken it.
+func owns(c Config) bool {
 	lock, err := os.ReadFile(c.Dir + "/lock")
-	if err != nil || !strings.Contains(string(lock), c.Mark) {
-		return // ended in order, or another shim has taken the folder
-	}
-	contain.SweepSegmentFile(c.Dir + "/segments")
-	if c.ParentPipe && (parentGone.Load() || !readable(GuardParentFD)) {
-		os.RemoveAll(c.Dir)
-	}
+	return err == nil && strings.Contains(string(lock), c.Mark)
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// The shim shares the parent pipe's open file and makes it non-blocking, at any moment.
+// The parent pipe's open file is shared with the shim; should anybody make it non-blocking,
+// a quiet pipe must not be taken for a closed one.
 func TestEmptyNonBlockingPipeIsNotTheEnd(t *testing.T) {
 	r, w, err := pipe()
 	if err != nil {

@@ -20,13 +20,3 @@ func forkInCgroup(dir, program string, args []string, attr *syscall.ProcAttr) (i
 	}
 	return syscall.ForkExec(program, args, attr)
 }
-
-// readable says whether the write end of a pipe is still open.
-func readable(fd int) bool {
-	if syscall.SetNonblock(fd, true) != nil {
-		return true
-	}
-	var b [1]byte
-	n, err := syscall.Read(fd, b[:])
-	return n > 0 || err == syscall.EAGAIN
-}

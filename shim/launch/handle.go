@@ -74,10 +74,9 @@ func (h *Handle) contain() {
 	if _, err := os.Stat(h.dir); errors.Is(err, os.ErrNotExist) {
 		return
 	}
-	if h.guardDone != nil {
-		select {
-		case <-h.guardDone:
-		case <-time.After(guardPatience):
+	for until := time.Now().Add(guardPatience); time.Now().Before(until); time.Sleep(time.Millisecond) {
+		if _, err := os.Lstat(h.owner.Socket); errors.Is(err, os.ErrNotExist) {
+			break // the guard removes the socket last
 		}
 	}
 	clear(h.owner)
@@ -115,7 +114,8 @@ func (h *Handle) Kill(ctx context.Context) error {
 }
 
 // Close lets go of the shim: the connection and, with ParentPipe, the pipe, which ends
-// the shim. Without it the shim works on.
+// the shim, and has the guard remove what is left of a dead one's folder. Without
+// ParentPipe the shim works on.
 func (h *Handle) Close() error {
 	h.closeOnce.Do(func() {
 		close(h.closed)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/shim/contain"
-	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/transport/link"
 )
 
@@ -244,7 +243,7 @@ func roleKillAll() {
 	}
 }
 
-// fakeEnv is a folder of programs and an environment whose PATH is that folder.
+// fakeEnv is a folder of programs and an environment whose PATH is that contain.
 func fakeEnv(t *testing.T, programs ...string) (dir string, env []string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/shim/contain"
-	"github.com/dora-go/dora/shim/folder"
 )
 
 // Status is how a process ended.

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dora-go/dora/shim/contain"
-	"github.com/dora-go/dora/shim/folder"
 )
 
 func childAttr() *syscall.SysProcAttr {
