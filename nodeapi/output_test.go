@@ -40,7 +40,7 @@ func TestSendOutputArrivesWithItsParameters(t *testing.T) {
 		p[paramFraming].Str != framingArrowIPC {
 		t.Errorf("parameters %v", p)
 	}
-	if got.md.Time.At().Sub(time.Now()).Abs() > time.Minute {
+	if time.Until(got.md.Time.At()).Abs() > time.Minute {
 		t.Errorf("timestamp %v", got.md.Time.At())
 	}
 }

@@ -154,25 +154,32 @@ func TestBackpressureInputDropsNothing(t *testing.T) {
 	})
 }
 
-func TestStopOvertakesAFullBackpressureInput(t *testing.T) {
+func TestParametersOvertakeAFullBackpressureInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := testQueue()
 		link := &tcp{clock: nodewire.NewClock()}
-		frame := nodewire.NewBuffer(1)
-		frame.Retain() // as deliver gives up one hold
 		events := make([]nodewire.Event, 0, 121)
 		for range 120 {
 			events = append(events, msg("all", "", 0).ev)
 		}
-		events = append(events, control(nodewire.Stop, "").ev)
+		events = append(events, control(nodewire.ParamUpdate, "").ev)
 		var wg sync.WaitGroup
-		wg.Go(func() { link.deliver(q, events, frame) })
-		synctest.Wait()
-		if it, err := q.pop(t.Context()); err != nil || it.ev.Kind != nodewire.Stop {
+		wg.Go(func() { link.deliver(q, events, nodewire.NewBuffer(1)) })
+		synctest.Wait() // 100 messages are queued, the 101st waits
+		it, err := q.pop(t.Context())
+		if err != nil || it.ev.Kind != nodewire.ParamUpdate {
 			t.Fatalf("got %s (%v)", name(it), err)
 		}
-		q.close(ErrClosed)
+		for i := range 120 {
+			if it, err = q.pop(t.Context()); err != nil || it.ev.Kind != nodewire.Input {
+				t.Fatalf("message %d is %s (%v)", i, name(it), err)
+			}
+			it.release()
+		}
 		wg.Wait()
+		if rest := drain(q); rest != "" {
+			t.Errorf("more came: %s", rest)
+		}
 	})
 }
 

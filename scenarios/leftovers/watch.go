@@ -146,12 +146,9 @@ func (w *Watch) own(all []process) []process {
 		}
 	}
 	for _, p := range all {
-		switch mark := p.mark(); {
-		case mark == w.mark:
+		if p.mark() == w.mark {
 			add([]process{p})
 			add(descendants(all, p.pid))
-		case mark == "" && p.parent == os.Getpid():
-			add([]process{p})
 		}
 	}
 	for _, p := range descendants(all, os.Getpid()) {
