@@ -75,7 +75,7 @@ func newRootCmd() *cobra.Command {
 	})
 	root.AddCommand(
 		newRunCmd(), newValidateCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
-		newShimCmd(),
+		newEventsCmd(), newShimCmd(),
 	)
 	wrapArgs(root)
 	return root

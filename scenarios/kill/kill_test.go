@@ -76,15 +76,25 @@ func TestNothingIsLeftAfterSIGKILLAtRandomMoments(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	victims := [][]string{{"run"}, {"shim"}, {"run", "shim"}, {"guard"}, {"run", "guard"}}
+	victims := [][]string{{"run"}, {"shim"}, {"run", "shim"}, {"guard", "run"}}
 	for i := range rounds() {
 		after := time.Duration(rnd.IntN(400)) * time.Millisecond
 		victim := victims[i%len(victims)]
-		t.Run(fmt.Sprintf("%s_after_%v", strings.Join(victim, "+"), after), func(t *testing.T) { round(t, victim, after) })
+		t.Run(fmt.Sprintf("%s_after_%v", strings.Join(victim, "+"), after), func(t *testing.T) { round(t, dataflow, victim, after) })
 	}
 }
 
-func round(t *testing.T, victims []string, after time.Duration) {
+// When everything above the nodes is killed in one instant, nobody is left to look for
+// grandchildren (only a cgroup could); the nodes themselves see that their shim is gone.
+func TestNodesEndWhenEverythingAboveThemIsKilled(t *testing.T) {
+	nodes := dataflow[strings.Index(dataflow, "  - id: source"):]
+	nodes = "nodes:\n" + strings.ReplaceAll(nodes, "'spawn=sleep 1000' ", "")
+	for _, after := range []time.Duration{100 * time.Millisecond, 400 * time.Millisecond} {
+		round(t, nodes, []string{"run", "guard", "shim"}, after)
+	}
+}
+
+func round(t *testing.T, dataflow string, victims []string, after time.Duration) {
 	dir := t.TempDir()
 	run := filepath.Join(dir, "r")
 	if err := os.Mkdir(run, 0o700); err != nil {
@@ -107,11 +117,15 @@ func round(t *testing.T, victims []string, after time.Duration) {
 	go func() { ended <- cmd.Wait() }()
 	time.Sleep(after)
 	killed := false
+	var pids []int // found first, so that they are killed in one instant
 	for _, v := range victims {
 		if pid := find(mark, v, cmd.Process.Pid); pid != 0 {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			killed = true
+			pids = append(pids, pid)
 		}
+	}
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		killed = true
 	}
 	if !killed {
 		// The victim was not born yet; the run itself is there in any case.
