@@ -231,8 +231,10 @@ func (c *conn) reason(err error) error {
 	if c.err != nil {
 		err = c.err // receive only says that it was woken
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, ErrClosed) {
-		return nil
+	for _, regular := range []error{io.EOF, ErrClosed, syscall.EPIPE, syscall.ECONNRESET} {
+		if errors.Is(err, regular) {
+			return nil
+		}
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"unsafe"
@@ -144,6 +145,9 @@ func (d *descriptor) check() error {
 	case flagArena | flagMetaSlot:
 	default:
 		return fmt.Errorf("unknown flags %#x", d.flags)
+	}
+	if d.flags&flagArena != 0 && d.segment == 0 {
+		return errors.New("no segment")
 	}
 	if d.flags&flagArena != 0 && d.offset%payloadUnit != 0 {
 		return fmt.Errorf("a payload at offset %d, not a multiple of %d", d.offset, payloadUnit)
