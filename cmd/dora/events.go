@@ -157,7 +157,7 @@ func eventsIn(dir string) (string, error) {
 		return "", err
 	}
 	for _, out := range []string{dir, filepath.Join(dir, "out")} {
-		if newest, _ := newestOut(out, ""); newest != "" {
+		if newest, _ := newestOut(out, "", ""); newest != "" {
 			return "", fmt.Errorf("%s has no %s, but the runs in %s have\n  fix: `dora events %s` shows the newest", dir, journal.RunFileName, out, newest)
 		}
 	}

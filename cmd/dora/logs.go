@@ -67,7 +67,7 @@ func (o *logsOptions) run(ctx context.Context, cmd *cobra.Command, args []string
 	if err != nil {
 		return err
 	}
-	dir, uuid, live, err := o.find(ref)
+	dir, uuid, live, err := o.find(ref, node)
 	if err != nil {
 		return err
 	}
@@ -118,9 +118,9 @@ func (o *logsOptions) target(args []string) (ref, node string, err error) {
 }
 
 // find returns the folder of the log files. live tells whether the run still lives.
-func (o *logsOptions) find(ref string) (dir, uuid string, live func() bool, err error) {
+func (o *logsOptions) find(ref, node string) (dir, uuid string, live func() bool, err error) {
 	if o.local {
-		if dir, uuid := newestOut("out", ref); dir != "" {
+		if dir, uuid := newestOut("out", ref, node); dir != "" {
 			fmt.Fprintf(os.Stderr, "reading %s\n", dir)
 			return dir, uuid, liveByRecord(uuid), nil
 		}
@@ -152,8 +152,8 @@ func liveByRecord(uuid string) func() bool {
 }
 
 // newestOut finds the newest run under an out folder (UUIDs of version 7 sort by time),
-// or the one that a prefix names.
-func newestOut(out, prefix string) (dir, uuid string) {
+// or the one that a prefix names; with a node, the newest one that has a log of it.
+func newestOut(out, prefix, node string) (dir, uuid string) {
 	entries, err := os.ReadDir(out)
 	if err != nil {
 		return "", ""
@@ -161,7 +161,10 @@ func newestOut(out, prefix string) (dir, uuid string) {
 	for _, e := range slices.Backward(entries) {
 		if e.IsDir() && len(e.Name()) == 36 && strings.HasPrefix(e.Name(), prefix) {
 			abs, err := filepath.Abs(filepath.Join(out, e.Name()))
-			if err == nil {
+			if err != nil {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(abs, "log_"+node+".jsonl")); node == "" || err == nil {
 				return abs, e.Name()
 			}
 		}
