@@ -44,7 +44,8 @@ type badgerStore struct {
 	snaps uint64 // number of stored snapshots
 	dirty bool   // the mark was written but not synced
 
-	collecting sync.Mutex     // one garbage collection at a time
+	memtable   int            // number of the memtable's file
+	upkeep     sync.Mutex     // held by the one upkeep that may run
 	background sync.WaitGroup // it
 }
 
@@ -149,6 +150,7 @@ func (s *badgerStore) transact(pos, epoch, snaps uint64, fill func(set func(key,
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", s.dir, err)
 	}
+	s.settle()
 	failpoint.Hit(failpoint.AfterWrite)
 	if err := writeMark(s.marks, s.id, next); err != nil {
 		return fmt.Errorf("mark of %s: %w", s.dir, err)
@@ -222,30 +224,6 @@ func (s *badgerStore) removeEvents(positions []uint64) error {
 	}
 	s.collect()
 	return nil
-}
-
-// collect gives back the space of large values that were removed, beside other work.
-func (s *badgerStore) collect() {
-	if !s.collecting.TryLock() {
-		return
-	}
-	if s.space.admit(32<<20, false) != nil {
-		s.collecting.Unlock()
-		return
-	}
-	s.background.Go(func() {
-		defer s.collecting.Unlock()
-		err := guard(func() error {
-			for {
-				if err := s.db.RunValueLogGC(0.5); err != nil {
-					return err
-				}
-			}
-		})
-		if !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
-			s.log.WithError(err).Warnf("journal %s: garbage collection", s.dir)
-		}
-	})
 }
 
 func (s *badgerStore) fetch(positions []uint64, in interner) (out []events.Envelope, err error) {
@@ -404,20 +382,25 @@ func guard(f func() error) (err error) {
 }
 
 func (s *badgerStore) idle() bool {
+	s.syncMark()
+	s.merge(mergeIdle)
+	return s.space.renew()
+}
+
+// syncMark makes the mark as durable as the store.
+func (s *badgerStore) syncMark() {
 	if s.dirty && s.sync {
 		if err := syncData(s.marks); err != nil {
 			s.log.WithError(err).Warnf("journal %s: sync of the mark", s.dir)
 		}
 	}
 	s.dirty = false
-	return s.space.renew()
 }
 
 func (s *badgerStore) close() error {
 	s.background.Wait()
-	s.idle()
-	err := guard(s.db.Close)
-	return errors.Join(err, s.marks.Close(), s.lock.Close())
+	s.syncMark()
+	return errors.Join(s.closeBadger(), s.marks.Close(), s.lock.Close())
 }
 
 // readFormat reads m/format; false: there is none.

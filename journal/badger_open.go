@@ -69,7 +69,7 @@ func OpenBadger(dir string, o OpenOptions) (*Journal, error) {
 // abandon closes what open opened before it failed.
 func (s *badgerStore) abandon() {
 	if s.db != nil {
-		if err := guard(s.db.Close); err != nil {
+		if err := s.closeBadger(); err != nil {
 			s.log.WithError(err).Warnf("journal %s: close after a failed open", s.dir)
 		}
 	}
@@ -206,6 +206,7 @@ func (s *badgerStore) openBadger(o OpenOptions) (retried, err error) {
 			return err
 		})
 		if err == nil {
+			s.settleOpen()
 			return retried, nil
 		}
 		s.db = nil // Badger has closed it
@@ -225,8 +226,9 @@ func badgerOptions(dir string, o OpenOptions) badger.Options {
 	b.SyncWrites = !o.NoSync
 	b.MemTableSize = memTableBytes
 	b.NumMemtables = 2
+	b.NumCompactors = 0 // see badger_upkeep.go
 	b.NumLevelZeroTables = 2
-	b.NumCompactors = 2
+	b.NumLevelZeroTablesStall = 1 << 20
 	b.BlockCacheSize = 0
 	b.IndexCacheSize = 0
 	b.Compression = options.None
