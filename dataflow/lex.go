@@ -37,18 +37,13 @@ func tokenize(text string, chunk int) (toks []tok, bad *finding) {
 	line := 0
 	for start, size := 0, chunk; start < len(text); {
 		end := cut.after(start, size)
-		part := lexer.Tokenize(endLine(text[start:end]))
+		part := lexer.Tokenize(text[start:end])
 		if end < len(text) && !cut.clean(part) {
 			size *= 2 // so that all in all the text is read twice at most
 			continue
 		}
-		for _, t := range part {
-			if t.Type == token.InvalidType {
-				return nil, lexError(t, line)
-			}
-			if t.Type != token.CommentType {
-				toks = append(toks, compact(t, line))
-			}
+		if toks, bad = appendCompact(toks, part, text[start:end], line); bad != nil {
+			return nil, bad
 		}
 		line += strings.Count(text[start:end], "\n")
 		start, size = end, chunk
@@ -56,13 +51,25 @@ func tokenize(text string, chunk int) (toks []tok, bad *finding) {
 	return toks, nil
 }
 
-// endLine adds a comment after the last line: without a following line, the lexer is
-// one line off with the place of a text of several lines.
-func endLine(text string) string {
-	if strings.HasSuffix(text, "\n") {
-		return text + "#"
+// appendCompact adds the tokens of one piece of text, which begins after so many lines.
+func appendCompact(toks []tok, part token.Tokens, text string, line int) ([]tok, *finding) {
+	at := newPlacer(text)
+	for _, t := range part {
+		switch {
+		case t.Type == token.InvalidType:
+			return nil, lexError(t, line)
+		case t.Type == token.DoubleQuoteType && strings.Contains(t.Origin, "\t"):
+			// After one, the lexer is wrong about the places of all that follows.
+			c := compact(t, line)
+			return nil, &finding{pos: c.pos(), code: CodeTab, msg: "a double-quoted text holds a tab", fix: `write \t for it`}
+		}
+		c := compact(t, 0)
+		at.place(&c, t)
+		if c.line += line; c.typ != token.CommentType {
+			toks = append(toks, c)
+		}
 	}
-	return text
+	return toks, nil
 }
 
 func compact(t *token.Token, line int) tok {
