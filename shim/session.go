@@ -11,9 +11,9 @@ import (
 const (
 	// writeDeadline ends a connection whose daemon does not read.
 	writeDeadline = 10 * time.Second
-	// Live log lines that wait for a slow daemon.
+	// Live log lines that wait for a slow daemon: a few of the longest (1 MiB) at least.
 	maxLiveLines = 4096
-	maxLiveBytes = 1 << 20
+	maxLiveBytes = 4 << 20
 	// batch bounds the facts of one write.
 	batch = 256
 )
@@ -25,8 +25,9 @@ type session struct {
 	wake chan struct{}
 	done chan struct{} // closed when both directions have ended
 
-	closed chan struct{}
-	once   sync.Once
+	flushed chan struct{} // closed when the writer has ended
+	closed  chan struct{}
+	once    sync.Once
 
 	mu      sync.Mutex
 	replies []link.Message
@@ -45,7 +46,8 @@ func (s *Shim) serve(l net.Listener) {
 			return
 		}
 		ss := &session{shim: s, conn: link.NewConn(nc), wake: make(chan struct{}, 1),
-			done: make(chan struct{}), closed: make(chan struct{})}
+			done:   make(chan struct{}),
+			closed: make(chan struct{}), flushed: make(chan struct{})}
 		if old := s.attach(ss); old != nil {
 			old.close()
 			<-old.done // no command of the old one is executed after one of the new
@@ -60,6 +62,7 @@ func (ss *session) run() {
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
+		defer close(ss.flushed)
 		defer ss.shim.recovered("daemon connection")
 		ss.write()
 	}()
@@ -84,6 +87,18 @@ func (ss *session) close() {
 	})
 }
 
+// flush has everything sent that there is, and nothing after it.
+func (ss *session) flush(limit time.Duration) {
+	ss.mu.Lock()
+	ss.ending = true
+	ss.mu.Unlock()
+	ss.poke()
+	select {
+	case <-ss.flushed:
+	case <-time.After(limit):
+	}
+}
+
 func (ss *session) poke() {
 	select {
 	case ss.wake <- struct{}{}:
@@ -102,7 +117,7 @@ func (ss *session) read() bool {
 		reply, end := ss.shim.handle(ss, cmd)
 		ss.mu.Lock()
 		ss.replies = append(ss.replies, link.Message{Reply: reply})
-		ss.ending = end
+		ss.ending = ss.ending || end
 		ss.mu.Unlock()
 		ss.poke()
 		if end {

@@ -122,7 +122,7 @@ func (s *runShim) readConn() {
 			s.show(m.Log)
 		case m.LogGap != nil:
 			s.show(&link.LogLine{At: time.Now(), Level: "warn", Stream: "dora",
-				Message: fmt.Sprintf("%d lines are not shown here because the terminal was too slow; the log files have them", m.LogGap.Count)})
+				Message: fmt.Sprintf("lines not shown here because the terminal was too slow: %d; the log files have them", m.LogGap.Count)})
 		case m.Reply != nil && m.Reply.ID == logsCommandID:
 		default:
 			s.req.Sink(*m)
