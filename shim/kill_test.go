@@ -85,9 +85,7 @@ func startStarter(t *testing.T, role string, noCgroup bool) *starter {
 		s.cmd.Process.Kill()
 		s.cmd.Wait()
 		s.sweep(t)
-		for _, pid := range tagged(s.tag) {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
+		kill(tagged(s.tag)...)
 	})
 	s.dir, _ = folder.Dir(s.state, dataflowID)
 	return s
@@ -102,8 +100,13 @@ func (s *starter) sweep(t *testing.T) {
 	}
 	for _, f := range found {
 		if f.Alive {
-			syscall.Kill(f.Owner.PID, syscall.SIGKILL)
-			eventually(t, 3*time.Second, "lock free after SIGKILL", func() bool { held, _ := folder.Held(f.Dir); return !held })
+			eventually(t, 3*time.Second, "lock free after SIGKILL", func() bool {
+				owner, _ := folder.ReadOwner(f.Dir) // it may be about to publish itself
+				kill(owner.PID)
+				held, _ := folder.Held(f.Dir)
+				return !held
+			})
+			f.Owner, _ = folder.ReadOwner(f.Dir)
 		}
 		if err := f.Remove(); err != nil {
 			t.Error(err)
@@ -143,7 +146,9 @@ func alive(pid int, name string) bool {
 
 func kill(pids ...int) {
 	for _, pid := range pids {
-		syscall.Kill(pid, syscall.SIGKILL)
+		if pid > 0 { // 0 would be the test's own process group
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 }
 

@@ -187,6 +187,9 @@ func (s *Shim) end(why string, remove bool) {
 		if !s.table.KillAll(2 * time.Second) {
 			fmt.Fprintf(os.Stderr, "shim: %s: some processes do not end (they may wait for a device)\n", why)
 		}
+		if !remove {
+			s.flush()
+		}
 		s.finishLogs()
 		s.marks.sweepAll()
 		contain.RemoveSocket(s.owner.Socket)
@@ -198,6 +201,16 @@ func (s *Shim) end(why string, remove bool) {
 		}
 		s.exit <- 0
 	})
+}
+
+// flush tells the daemon, if there is one, what it has not been told yet.
+func (s *Shim) flush() {
+	s.mu.Lock()
+	ss := s.session
+	s.mu.Unlock()
+	if ss != nil {
+		ss.flush(time.Second)
+	}
 }
 
 // finishLogs writes what is queued for the log files.

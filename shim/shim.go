@@ -95,8 +95,8 @@ func (s *Shim) detach(ss *session) {
 	s.considerIdle()
 }
 
-// idlePatience is how long a shim that has nothing to do waits for a daemon.
-const idlePatience = time.Minute
+// defaultIdle is how long a shim that has nothing to do waits for a daemon.
+const defaultIdle = time.Minute
 
 // considerIdle ends a shim that nobody needs: no daemon, no node, nothing to tell. s.mu is
 // held.
@@ -107,7 +107,11 @@ func (s *Shim) considerIdle() {
 	if s.idle != nil {
 		s.idle.Stop()
 	}
-	s.idle = time.AfterFunc(idlePatience, func() {
+	patience := s.cfg.IdleTimeout
+	if patience <= 0 {
+		patience = defaultIdle
+	}
+	s.idle = time.AfterFunc(patience, func() {
 		s.mu.Lock()
 		useless := s.useless()
 		s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ConfigEnv is the environment variable that carries a Config to the guard and on to the
@@ -29,6 +30,8 @@ type Config struct {
 	Mark       string // marks the environment of everything below the shim
 	ParentPipe bool
 	NoCgroup   bool
+	// IdleTimeout is how long a shim without daemon, nodes and unread facts stays.
+	IdleTimeout time.Duration
 	// Filled in by the guard.
 	GuardPID int
 	Cgroup   string
@@ -40,7 +43,8 @@ func (c Config) Encode() string {
 	var b strings.Builder
 	b.WriteString(ConfigEnv + "=")
 	for i, v := range []string{c.Dir, c.Dataflow, c.Token, c.Version, c.Socket, c.Mark,
-		strconv.FormatBool(c.ParentPipe), strconv.FormatBool(c.NoCgroup), strconv.Itoa(c.GuardPID), c.Cgroup} {
+		strconv.FormatBool(c.ParentPipe), strconv.FormatBool(c.NoCgroup), strconv.Itoa(c.GuardPID), c.Cgroup,
+		strconv.FormatInt(int64(c.IdleTimeout), 10)} {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
@@ -61,13 +65,15 @@ func Decode(text string) (Config, error) {
 		v = append(v, value)
 		text = text[len(quoted):]
 	}
-	if len(v) < 10 {
+	if len(v) < 11 {
 		return Config{}, errConfig
 	}
 	c := Config{Dir: v[0], Dataflow: v[1], Token: v[2], Version: v[3], Socket: v[4], Mark: v[5], Cgroup: v[9]}
 	c.ParentPipe, _ = strconv.ParseBool(v[6])
 	c.NoCgroup, _ = strconv.ParseBool(v[7])
 	c.GuardPID, _ = strconv.Atoi(v[8])
+	idle, _ := strconv.ParseInt(v[10], 10, 64)
+	c.IdleTimeout = time.Duration(idle)
 	return c, nil
 }
 

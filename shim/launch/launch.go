@@ -41,6 +41,9 @@ type Options struct {
 	ParentPipe bool
 	// NoCgroup leaves cgroups alone, even where they are delegated to this user.
 	NoCgroup bool
+	// IdleTimeout is how long the shim stays when it has no daemon, no node and nothing
+	// to tell; 0 means one minute.
+	IdleTimeout time.Duration
 	// Env is the environment of guard and shim; nil means this process's. The nodes'
 	// environment comes with link.Load.
 	Env []string
@@ -113,7 +116,7 @@ func (h *Handle) startGuard(o Options, readyW *os.File) error {
 	}
 	cfg := guard.Config{
 		Dir: h.dir, Socket: socket, Dataflow: o.Dataflow, Token: o.Token, Version: o.Version,
-		ParentPipe: o.ParentPipe, NoCgroup: o.NoCgroup, Mark: folder.NewName(),
+		ParentPipe: o.ParentPipe, NoCgroup: o.NoCgroup, IdleTimeout: o.IdleTimeout, Mark: folder.NewName(),
 	}
 	env := o.Env
 	if env == nil {
@@ -178,8 +181,10 @@ func readReady(ctx context.Context, r *os.File) (folder.Ready, error) {
 	defer stop()
 	body, err := io.ReadAll(io.LimitReader(r, 64<<10))
 	if err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if err = ctx.Err(); err == nil {
+				err = context.DeadlineExceeded // the pipe's clock was a little faster
+			}
 		}
 		return msg, fmt.Errorf("the shim does not answer: %w", err)
 	}
