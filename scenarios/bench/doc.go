@@ -14,10 +14,10 @@
 //   - One-way latency: t0 is read when the payload is complete in the sender's memory, right
 //     before the send call; t1 when the receiver's code holds the message. Both clocks are
 //     CLOCK_MONOTONIC.
-//   - A figure counts only if the run ended with exit code 0 and the messages arrived once, in
-//     order and byte for byte. Losses, which official nodes allow themselves, are counted and
-//     bounded. Where messages queue up behind one another, it is no latency of single messages:
-//     the row starts over at half the rate for all contenders.
+//   - A figure counts only if the run ended with exit code 0 and what arrived is byte for byte
+//     what was sent, once. Losses and changes of order, which official nodes allow themselves,
+//     are counted. Where there are many of them, or messages queue up behind one another, it is
+//     no latency of single messages: the row starts over at half the rate for all contenders.
 //   - Every run has a folder and a DORA_HOME of its own, which are gone afterwards, and an
 //     environment without anyone's DORA_* and ZENOH_* settings. Processes that outlive their
 //     run are found by a mark in their environment, ended by pid, and reported.

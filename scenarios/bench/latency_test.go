@@ -26,30 +26,30 @@ func upTo(n int) []int {
 	return out
 }
 
-func TestOnlyIntactSequencesCount(t *testing.T) {
+func TestWhatArrivedIsChecked(t *testing.T) {
 	damaged := arrivals(upTo(10)...)
 	damaged.Damaged = 1
 	cut := arrivals(upTo(10)...)
 	cut.T1 = cut.T1[:9]
 	for name, c := range map[string]struct {
-		got  received
-		lost int
-		ok   bool
+		got             received
+		lost, reordered int
+		ok              bool
 	}{
-		"all":          {arrivals(upTo(10)...), 0, true},
-		"one lost":     {arrivals(0, 1, 2, 3, 4, 5, 6, 7, 9), 1, true},
-		"last lost":    {arrivals(upTo(9)...), 1, true},
-		"two lost":     {arrivals(upTo(8)...), 2, false},
-		"none arrived": {received{}, 0, false},
-		"twice":        {arrivals(0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9), 0, false},
-		"swapped":      {arrivals(0, 2, 1, 3, 4, 5, 6, 7, 8, 9), 0, false},
-		"unknown":      {arrivals(0, 1, 2, 3, 4, 5, 6, 7, 8, 10), 0, false},
-		"damaged":      {damaged, 0, false},
-		"cut":          {cut, 0, false},
+		"all":          {arrivals(upTo(10)...), 0, 0, true},
+		"one lost":     {arrivals(0, 1, 2, 3, 4, 5, 6, 7, 9), 1, 0, true},
+		"last lost":    {arrivals(upTo(9)...), 1, 0, true},
+		"none arrived": {received{}, 10, 0, true},
+		"swapped":      {arrivals(0, 2, 1, 3, 4, 5, 6, 7, 8, 9), 0, 1, true},
+		"one overtook": {arrivals(3, 0, 1, 2, 4, 5, 6, 7, 8, 9), 0, 3, true},
+		"twice":        {arrivals(0, 1, 1, 2, 3, 4, 5, 6, 7, 8), 0, 0, false},
+		"unknown":      {arrivals(0, 1, 2, 3, 4, 5, 6, 7, 8, 10), 0, 0, false},
+		"damaged":      {damaged, 0, 0, false},
+		"cut":          {cut, 0, 0, false},
 	} {
-		lost, err := c.got.check(10)
-		if (err == nil) != c.ok || (c.ok && lost != c.lost) {
-			t.Errorf("%s: lost %d, %v", name, lost, err)
+		lost, reordered, err := c.got.check(10)
+		if (err == nil) != c.ok || lost != c.lost || reordered != c.reordered {
+			t.Errorf("%s: lost %d, reordered %d, %v", name, lost, reordered, err)
 		}
 	}
 }

@@ -13,8 +13,10 @@ type sample struct {
 	P99 float64 `json:"p99"`
 	Min float64 `json:"min"`
 	N   int     `json:"n"`
-	// Lost counts messages that were sent and never arrived.
-	Lost int `json:"lost,omitempty"`
+	// Lost counts messages that were sent and never arrived, Reordered those that arrived
+	// after a later one.
+	Lost      int `json:"lost,omitempty"`
+	Reordered int `json:"reordered,omitempty"`
 }
 
 // sampleOf sums up the single values of one round.

@@ -7,16 +7,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// chainGraph is sender -> relays -> receiver: official nodes, all but the last with an
-// output of their own.
+// enough messages have come through a chain to show that it works.
+const enough = 20
+
+// chainGraph is sender -> relays -> receiver: official nodes, each with an output. The
+// sender sends until the receiver has enough.
 func chainGraph(w *workshop, nodes int, p pace) graph {
 	g := w.pairGraph(p)
 	sender, receiver := g.Nodes[0], g.Nodes[1]
+	sender.Inputs["done"] = graphInput{"receiver/done", 1}
 	g.Nodes = []graphNode{sender}
 	last := "sender"
 	for i := range nodes - 2 {
@@ -26,31 +31,28 @@ func chainGraph(w *workshop, nodes int, p pace) graph {
 		last = id
 	}
 	receiver.Inputs = map[string]graphInput{"data": {last + "/data", 100}}
+	receiver.Outputs = []string{"done"}
+	receiver.Env["BENCH_ENOUGH"] = strconv.Itoa(enough)
 	g.Nodes = append(g.Nodes, receiver)
 	return g
 }
 
 // Docker gives a container 64 MiB of /dev/shm. Official nodes each commit a pool of 8 MiB
 // there unless told otherwise, and a sender that finds no room dies; with pools handed out
-// by what is free, nine of them run to the end.
+// by what is free, nine of them run to the end. The real dora is the control.
 func TestNineOfficialNodesRunIn64MiBOfSharedMemory(t *testing.T) {
 	w := preparedShop(t)
-	p := pace{bytes: 1 << 20, every: 50 * time.Millisecond, count: 20}
-	got, err := runChain(t, w, w.oursDora, 9, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if lost, err := got.check(p.count); err != nil {
+	// At most 300 messages: on a busy machine official nodes lose some, each hop its own.
+	p := pace{bytes: 1 << 20, every: 100 * time.Millisecond, count: 300}
+	if err := runChain(t, w, w.oursDora, 9, p); err != nil {
 		t.Error(err)
-	} else if lost > 0 {
-		t.Logf("%d of %d messages were lost on the way", lost, p.count)
 	}
-	if _, err := runChain(t, w, w.realDora, 9, p); err == nil {
+	if err := runChain(t, w, w.realDora, 9, p); err == nil {
 		t.Error("the real dora runs nine nodes in 64 MiB too: this test shows nothing any more")
 	}
 }
 
-func runChain(t *testing.T, w *workshop, d dora, nodes int, p pace) (received, error) {
+func runChain(t *testing.T, w *workshop, d dora, nodes int, p pace) error {
 	t.Helper()
 	r, err := w.newRun(context.Background(), privateShm(t, 64).inside(d), chainGraph(w, nodes, p), nil, 90*time.Second)
 	if err != nil {
@@ -62,9 +64,19 @@ func runChain(t *testing.T, w *workshop, d dora, nodes int, p pace) (received, e
 		}
 	}()
 	if _, err := r.toEnd(); err != nil {
-		return received{}, err
+		return err
 	}
-	return readReceived(r.results())
+	got, err := readReceived(r.results())
+	if err == nil {
+		_, _, err = got.check(p.count)
+	}
+	if err == nil && len(got.Seq) < enough {
+		err = fmt.Errorf("%d messages came through, %d are enough", len(got.Seq), enough)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w%s", err, r.logTail())
+	}
+	return err
 }
 
 // killedRuns is how often each side is killed; the medians are compared.

@@ -1,4 +1,5 @@
-"""Sends BENCH_COUNT messages of BENCH_BYTES random bytes, one per tick of its timer.
+"""Sends BENCH_COUNT messages of BENCH_BYTES random bytes, one per tick of its timer, or
+fewer if its input `done` says that they are enough.
 
 The clock is read when the payload is complete in this process's memory, right before the
 send call. time.perf_counter_ns is CLOCK_MONOTONIC, the same clock in every process.
@@ -22,6 +23,8 @@ def main() -> None:
             raise SystemExit(f"stopped after {sent} of {count} messages")
         if event["type"] != "INPUT":
             continue
+        if event["id"] == "done":
+            break
         array, crc = source.message(sent)
         metadata = {"seq": sent, "crc": crc, "t0": 0}
         metadata["t0"] = time.perf_counter_ns()
