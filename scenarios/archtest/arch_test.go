@@ -22,8 +22,9 @@ var mayImport = map[string][]string{
 	"transport/ws":       {},
 	"transport/link":     {},
 	"transport/nodewire": {},
-	"shim":               {"dataflow", "transport/link", "transport/nodewire"},
-	"nodeapi":            {"transport/nodewire"},
+	"transport/shm":      {},
+	"shim":               {"dataflow", "transport/link", "transport/nodewire", "transport/shm"},
+	"nodeapi":            {"transport/nodewire", "transport/shm"},
 	"cmd/dora":           {"*"},
 	"scenarios":          {"*"},
 }
