@@ -1,11 +1,10 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"reflect"
 	"sort"
 	"time"
 )
@@ -57,6 +56,7 @@ type Kind struct {
 // version 1: ups[0] from 1 to 2, ups[1] from 2 to 3, and so on, without a gap.
 func KindOf[E Event](ups ...Upcaster) Kind {
 	var zero E
+	form := shapeOf(reflect.TypeFor[E]())
 	return Kind{
 		name:    zero.EventType(),
 		version: zero.EventVersion(),
@@ -64,7 +64,7 @@ func KindOf[E Event](ups ...Upcaster) Kind {
 		sample:  func() Event { var e E; return e },
 		decode: func(data json.RawMessage) (Event, error) {
 			var e E
-			if err := unmarshalStrict(data, &e); err != nil {
+			if err := form.unmarshal(data, &e); err != nil {
 				return nil, err
 			}
 			return e, nil
@@ -180,24 +180,4 @@ func where(env Envelope) string {
 		return ""
 	}
 	return fmt.Sprintf(" (stream %q seq %d, pos %d)", env.Stream, env.Seq, env.Pos)
-}
-
-// unmarshalStrict refuses fields that the type does not have: they would mean that a
-// shape changed without a new version, and reading on would lose them.
-func unmarshalStrict(data []byte, into any) error {
-	if len(data) == 0 {
-		return errors.New("no data")
-	}
-	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
-		return errors.New("null instead of an object")
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one JSON value")
-	}
-	return nil
 }

@@ -141,11 +141,76 @@ func TestOpenRefuses(t *testing.T) {
 		{"cut", Envelope{Type: "NodeGaveUp", Version: 1, Data: json.RawMessage(`{"reason":"x`)}, ErrMalformed, "NodeGaveUp version 1"},
 		{"wrong type", Envelope{Type: "NodeGaveUp", Version: 1, Data: json.RawMessage(`{"reason":3}`)}, ErrMalformed, "reason"},
 		{"a field too many", Envelope{Type: "NodeGaveUp", Version: 1, Data: json.RawMessage(`{"reason":"x","by":1}`)}, ErrMalformed, `"by"`},
-		{"two values", Envelope{Type: "DaemonStopped", Version: 1, Data: json.RawMessage(`{}{}`)}, ErrMalformed, "more than one"},
+		{"two values", Envelope{Type: "DaemonStopped", Version: 1, Data: json.RawMessage(`{}{}`)}, ErrMalformed, "DaemonStopped version 1"},
 	} {
 		_, err := Open(tc.env)
 		if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.text) {
 			t.Errorf("%s: got %v, want %v with %q", tc.name, err, tc.want, tc.text)
+		}
+	}
+}
+
+// TestStrictness compares the quick way of decoding with the slow one.
+func TestStrictness(t *testing.T) {
+	quick := shapeOf(reflect.TypeFor[NodeExited]())
+	if !quick.flat || shapeOf(reflect.TypeFor[DataflowFinished]()).flat {
+		t.Error("NodeExited is flat, DataflowFinished is not")
+	}
+	for data, ok := range map[string]bool{
+		`{}`:                                  true,
+		`{"code":1,"stderr":["a","b"]}`:       true,
+		`{"Code":1}`:                          true, // as encoding/json has it
+		`{"code":1,"extra":2}`:                false,
+		`{"reason":"x\\","extra":2}`:          false,
+		`{"reason":"\",\"extra\":","code":2}`: true,
+		`{"code":1} {"extra":1}`:              false,
+		`{"code":1} `:                         true,
+		`{"code":1}x`:                         false,
+		`[{"code":1}]`:                        false,
+		`{"reason":{"extra":1}}`:              false,
+		`{"stderr":[{"extra":1}]}`:            false,
+		`{"reason":"\u0000"`:                  false,
+		`{"c\u006fde":1}`:                     true,
+		`{"":1}`:                              false,
+		`{"reason":"`:                         false,
+		`{"code":1,`:                          false,
+		`null`:                                false,
+		` {"code":1}`:                         true,
+	} {
+		var a, b NodeExited
+		quickly, slowly := quick.unmarshal([]byte(data), &a), unmarshalSlowly([]byte(data), &b)
+		if (quickly == nil) != ok || (slowly == nil) != ok {
+			t.Errorf("%s: quickly %v, slowly %v, want ok %v", data, quickly, slowly, ok)
+		}
+		if ok && !reflect.DeepEqual(a, b) {
+			t.Errorf("%s: quickly %+v, slowly %+v", data, a, b)
+		}
+	}
+}
+
+// FuzzStrictness: both ways accept and refuse the same.
+func FuzzStrictness(f *testing.F) {
+	f.Add([]byte(`{"code":1,"stderr":["a","b"],"extra":{"a":[1,",{"]}}`))
+	f.Add([]byte(`{"reason":"\",\"extra\":","uptime":2,"at":"2026-03-14T15:09:26Z"}`))
+	quick := shapeOf(reflect.TypeFor[NodeExited]())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var a, b NodeExited
+		quickly, slowly := quick.unmarshal(data, &a), unmarshalSlowly(data, &b)
+		if (quickly == nil) != (slowly == nil) || quickly == nil && !reflect.DeepEqual(a, b) {
+			t.Errorf("quickly %v %+v, slowly %v %+v", quickly, a, slowly, b)
+		}
+	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	env, err := Seal(sample(b, Catalogue.kinds["NodeSpawned"]), Meta{At: sampleTime})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Open(env); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
