@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestChunksChangeNothing: text that reaches the lexer in pieces gives the tokens of
-// the whole.
+// TestChunksChangeNothing: text that reaches the lexer in pieces gives the tree of the
+// whole, with all its places.
 func TestChunksChangeNothing(t *testing.T) {
 	texts := append([]string{large(20, 3, ""), largeText}, yamlSamples...)
 	files, _ := filepath.Glob("testdata/*.yml")
@@ -85,29 +85,38 @@ func FuzzChunks(f *testing.F) {
 
 func compareChunks(t *testing.T, text string) {
 	t.Helper()
-	whole, bad := tokenize(text, len(text)+1)
+	whole, bad := buildTreeFrom(text, len(text)+1)
 	for _, size := range []int{1, 7, 40} {
-		parts, badParts := tokenize(text, size)
-		if (bad == nil) != (badParts == nil) || bad != nil && *bad != *badParts {
+		parts, badParts := buildTreeFrom(text, size)
+		if (bad == nil) != (badParts == nil) {
 			t.Fatalf("%q in chunks of %d: %+v, whole: %+v", text, size, badParts, bad)
 		}
-		if len(parts) != len(whole) {
-			t.Fatalf("%q in chunks of %d: %d tokens, whole: %d\n%s\n%s", text, size, len(parts), len(whole), tokText(parts), tokText(whole))
+		if bad != nil || whole == nil {
+			continue
 		}
-		for i := range whole {
-			if parts[i] != whole[i] {
-				t.Fatalf("%q in chunks of %d: token %d is %+v, whole: %+v", text, size, i, parts[i], whole[i])
-			}
+		if got, want := renderPlaces(parts), renderPlaces(whole); got != want {
+			t.Fatalf("%q in chunks of %d:\n%s\nwhole:\n%s", text, size, got, want)
 		}
 	}
 }
 
-func tokText(toks []tok) string {
-	var parts []string
-	for _, t := range toks {
-		parts = append(parts, fmt.Sprintf("%v:%q", t.typ, t.value))
+// renderPlaces is a tree with the places of everything.
+func renderPlaces(v *value) string {
+	if v == nil {
+		return "nothing"
 	}
-	return strings.Join(parts, " ")
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d:%d ", v.pos.Line, v.pos.Column)
+	for _, i := range v.items {
+		b.WriteString("- " + renderPlaces(i))
+	}
+	for _, e := range v.entries {
+		fmt.Fprintf(&b, "%d:%d %q: %s", e.keyPos.Line, e.keyPos.Column, e.key, renderPlaces(e.val))
+	}
+	if v.kind < kindSeq {
+		fmt.Fprintf(&b, "%s %q", v.kind, v.text)
+	}
+	return b.String() + "\n"
 }
 
 // TestLargeTextsAreCut: the pieces are really small, or the memory is not bounded.

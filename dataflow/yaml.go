@@ -61,8 +61,11 @@ type treeBuilder struct {
 }
 
 // buildTree reads one YAML document. The value is nil for an empty one.
-func buildTree(text string) (root *value, bad *finding) {
-	toks, bad := tokenize(text, chunkSize)
+func buildTree(text string) (*value, *finding) { return buildTreeFrom(text, chunkSize) }
+
+// buildTreeFrom hands the text to the lexer in pieces of about that size.
+func buildTreeFrom(text string, chunk int) (root *value, bad *finding) {
+	toks, bad := tokenize(text, chunk)
 	if bad != nil {
 		return nil, bad
 	}
