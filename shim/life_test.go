@@ -173,7 +173,12 @@ func TestEpochsAndReplacement(t *testing.T) {
 	d.must(link.Command{Load: d.load(sh("n", "true"))})
 	next := d.again(6)
 	next.must(link.Command{State: &link.StateQuery{}})
-	if _, err := d.h.Conn.ReadMessage(); err == nil {
+	select {
+	case _, open := <-d.facts:
+		if open {
+			t.Error("a fact on the older connection")
+		}
+	case <-time.After(3 * time.Second):
 		t.Error("the older connection still works")
 	}
 	next.epoch = 5

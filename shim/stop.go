@@ -14,6 +14,7 @@ const defaultGrace = 10 * time.Second
 // follow at their times whether or not anybody is watching.
 type ladder struct {
 	termAt, killAt time.Time
+	force          bool // no steps before SIGKILL
 	termed, killed bool
 	timer          *time.Timer
 }
@@ -35,9 +36,6 @@ func (s *Shim) stopNodes(nodes []*node, c *link.Stop) {
 	}
 	now := time.Now()
 	termAt, killAt := now.Add(grace), now.Add(grace+kill)
-	if c.Force {
-		termAt, killAt = now, now
-	}
 	for _, n := range nodes {
 		s.stopNode(n, c, termAt, killAt)
 	}
@@ -52,6 +50,7 @@ func (s *Shim) stopNode(n *node, c *link.Stop, termAt, killAt time.Time) {
 	generation := n.generation
 	if alive && n.stop != nil {
 		n.stop.termAt, n.stop.killAt = earlier(n.stop.termAt, termAt), earlier(n.stop.killAt, killAt)
+		n.stop.force = n.stop.force || c.Force
 		s.climb(n)
 		s.mu.Unlock()
 		return
@@ -61,7 +60,7 @@ func (s *Shim) stopNode(n *node, c *link.Stop, termAt, killAt time.Time) {
 		return
 	}
 	if alive {
-		n.stop = &ladder{termAt: termAt, killAt: killAt}
+		n.stop = &ladder{termAt: termAt, killAt: killAt, force: c.Force}
 	}
 	if alive && c.Force {
 		s.climb(n)
@@ -86,20 +85,26 @@ func (s *Shim) climb(n *node) {
 		return // a start under way climbs when it is done
 	}
 	now := time.Now()
-	if !now.Before(l.killAt) {
+	if l.force || l.termed && !now.Before(l.killAt) {
 		l.killed = true
 		s.facts.report(link.Fact{Node: n.spec.ID, Generation: n.generation, StopStep: &link.StopStep{Step: "sigkill"}})
 		s.kill(n)
 		return
 	}
 	next := l.killAt
-	if !l.termed {
+	switch {
+	case l.termed:
+	case now.Before(l.termAt):
 		next = l.termAt
-		if !now.Before(l.termAt) {
-			l.termed, next = true, l.killAt
-			s.facts.report(link.Fact{Node: n.spec.ID, Generation: n.generation, StopStep: &link.StopStep{Step: "sigterm"}})
-			n.proc.SignalGroup(syscall.SIGTERM)
+	default:
+		// Should this step come late (a machine that slept, or is overloaded), the node still
+		// gets its time between the signals.
+		if gap := l.killAt.Sub(l.termAt); l.killAt.Sub(now) < gap {
+			l.killAt = now.Add(gap)
 		}
+		l.termed, next = true, l.killAt
+		s.facts.report(link.Fact{Node: n.spec.ID, Generation: n.generation, StopStep: &link.StopStep{Step: "sigterm"}})
+		n.proc.SignalGroup(syscall.SIGTERM)
 	}
 	l.timer = time.AfterFunc(next.Sub(now), func() {
 		s.mu.Lock()

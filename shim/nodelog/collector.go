@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dora-go/dora/transport/link"
@@ -46,9 +47,15 @@ func New(cfg Config) *Collector {
 
 // Output is the output of one generation.
 type Output struct {
-	done  chan struct{}
-	files [2]*os.File
+	done    chan struct{}
+	files   [2]*os.File
+	read    atomic.Int64 // bytes so far
+	working atomic.Int32 // streams whose lines are being handled right now
 }
+
+// foreignBytes is more than the pipes of an ended node can hold: what still comes after
+// that is printed by something else.
+const foreignBytes = 4 << 20
 
 // Start drains both pipes of a generation until their ends.
 func (c *Collector) Start(generation uint64, stdout, stderr *os.File) *Output {
@@ -56,12 +63,13 @@ func (c *Collector) Start(generation uint64, stdout, stderr *os.File) *Output {
 	c.tail = nil
 	c.mu.Unlock()
 	o := &Output{done: make(chan struct{}), files: [2]*os.File{stdout, stderr}}
+	o.working.Store(2)
 	var wg sync.WaitGroup
 	for i, stream := range []string{"stdout", "stderr"} {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			c.drain(generation, stream, o.files[i])
+			c.drain(generation, stream, o.files[i], o)
 		}()
 	}
 	go func() {
@@ -71,23 +79,47 @@ func (c *Collector) Start(generation uint64, stdout, stderr *os.File) *Output {
 	return o
 }
 
-func (c *Collector) drain(generation uint64, stream string, f *os.File) {
+func (c *Collector) drain(generation uint64, stream string, f *os.File, o *Output) {
 	defer f.Close()
 	s := splitter{emit: func(line []byte, skipped int, ended bool) {
 		c.line(generation, stream, line, skipped, ended)
 	}}
-	s.read(f, c.file.flush)
+	s.read(&counted{f, o}, c.file.flush)
+	o.working.Add(-1) // the last read has counted itself
 }
 
-// Wait waits until both pipes have ended. A pipe that something else still holds open is
-// given up after patience.
+// counted tells its Output what it reads and when it waits.
+type counted struct {
+	f *os.File
+	o *Output
+}
+
+func (r *counted) Read(b []byte) (int, error) {
+	r.o.working.Add(-1)
+	n, err := r.f.Read(b)
+	r.o.working.Add(1)
+	r.o.read.Add(int64(n))
+	return n, err
+}
+
+// Wait waits, after the end of the process, until both pipes have ended and all lines are
+// handled. A pipe that something else still holds open is given up when nothing came for
+// patience, or too much to be the node's.
 func (o *Output) Wait(patience time.Duration) {
-	t := time.NewTimer(patience)
+	t := time.NewTicker(patience)
 	defer t.Stop()
-	select {
-	case <-o.done:
-		return
-	case <-t.C:
+	first := o.read.Load()
+	for last := first; ; {
+		select {
+		case <-o.done:
+			return
+		case <-t.C:
+		}
+		now := o.read.Load()
+		if o.working.Load() == 0 && now == last || now-first > foreignBytes {
+			break
+		}
+		last = now
 	}
 	for _, f := range o.files {
 		f.SetReadDeadline(time.Unix(1, 0))

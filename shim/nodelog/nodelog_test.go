@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,6 +90,17 @@ func TestPasses(t *testing.T) {
 	if !Passes(Raw, Raw) || !Passes(Raw, "") {
 		t.Error("raw lines")
 	}
+}
+
+// record is a line of the file as a reader sees it.
+type record struct {
+	TS     string            `json:"ts"`
+	Level  string            `json:"level"`
+	Node   string            `json:"node"`
+	Stream string            `json:"stream"`
+	Msg    string            `json:"msg"`
+	Target *string           `json:"target"`
+	Fields map[string]string `json:"fields"`
 }
 
 // capture is a collector with everything it said.
@@ -375,8 +387,8 @@ func FuzzParse(f *testing.F) {
 		if err := json.Unmarshal(rec, &r); err != nil || bytes.Count(rec, []byte("\n")) != 1 {
 			t.Fatalf("%q: %v", rec, err)
 		}
-		if r.Msg != l.Message {
-			t.Fatalf("%q became %q", l.Message, r.Msg)
+		if r.Msg != l.Message || !maps.Equal(r.Fields, l.Fields) || (r.Target == nil) != (l.Target == "") {
+			t.Fatalf("%+v became %+v", l, r)
 		}
 	})
 }

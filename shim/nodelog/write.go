@@ -2,14 +2,16 @@ package nodelog
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dora-go/dora/transport/link"
 )
@@ -133,28 +135,76 @@ func (w *file) notice(lost uint64) []byte {
 		Fields:  map[string]string{"lost": strconv.FormatUint(lost, 10)}})
 }
 
-// record is a line of the file; the order of the keys is part of the format.
-type record struct {
-	TS     string            `json:"ts"`
-	Level  string            `json:"level"`
-	Node   string            `json:"node"`
-	Stream string            `json:"stream"`
-	Msg    string            `json:"msg"`
-	Target *string           `json:"target"`
-	Fields map[string]string `json:"fields"`
+// encode makes a line of the file; the order of the keys is part of the format. Nodes may
+// print a lot, so this is done by hand.
+func encode(l *link.LogLine) []byte {
+	b := make([]byte, 0, 160+len(l.Message)+len(l.Message)/16)
+	b = append(b, `{"ts":"`...)
+	b = l.At.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = append(b, `","level":`...)
+	b = appendString(b, l.Level)
+	b = append(b, `,"node":`...)
+	b = appendString(b, l.Node)
+	b = append(b, `,"stream":`...)
+	b = appendString(b, l.Stream)
+	b = append(b, `,"msg":`...)
+	b = appendString(b, l.Message)
+	b = append(b, `,"target":`...)
+	if l.Target == "" {
+		b = append(b, "null"...)
+	} else {
+		b = appendString(b, l.Target)
+	}
+	b = append(b, `,"fields":`...)
+	if l.Fields == nil {
+		b = append(b, "null"...)
+	} else {
+		b = append(b, '{')
+		for i, k := range slices.Sorted(maps.Keys(l.Fields)) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(appendString(b, k), ':')
+			b = appendString(b, l.Fields[k])
+		}
+		b = append(b, '}')
+	}
+	return append(b, "}\n"...)
 }
 
-func encode(l *link.LogLine) []byte {
-	r := record{TS: l.At.UTC().Format("2006-01-02T15:04:05.000Z"), Level: l.Level, Node: l.Node,
-		Stream: l.Stream, Msg: l.Message, Fields: l.Fields}
-	if l.Target != "" {
-		r.Target = &l.Target
+// appendString appends s as a JSON string. Only what must be escaped is, and the two line
+// separators that JavaScript does not like.
+func appendString(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	done := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if c >= utf8.RuneSelf && r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || size > 1) {
+			i += size
+			continue
+		}
+		b = append(b, s[done:i]...)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = append(b, "\uFFFD"...)
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c == '\n':
+			b = append(b, '\\', 'n')
+		case c == '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+		}
+		i += size
+		done = i
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(&r); err != nil {
-		return nil // strings always encode
-	}
-	return b.Bytes()
+	b = append(b, s[done:]...)
+	return append(b, '"')
 }
