@@ -360,7 +360,7 @@ func (d *Daemon) Close(ctx context.Context) error {
 		f.letGo()
 	}
 	d.system.Shutdown()
-	if writeErr := d.led.append(records(d.env.clock.Now(), 0, []events.Event{events.DaemonStopped{}}), true); writeErr != nil && err == nil {
+	if _, writeErr := d.led.write(records(d.env.clock.Now(), 0, []events.Event{events.DaemonStopped{}}), false); writeErr != nil && err == nil {
 		err = fmt.Errorf("actors: record the end of the daemon: %w", writeErr)
 	}
 	return err

@@ -94,7 +94,7 @@ func (d *Daemon) flowBroken(child *actor.PID, reason any) {
 		led := ledger{env: d.env, stream: events.DataflowStream(uuid)}
 		led.version, err = d.env.store.Version(led.stream)
 		if err == nil {
-			err = led.append([]record{end}, true)
+			_, err = led.write([]record{end}, false)
 		}
 		if err != nil {
 			d.env.log.WithField("dataflow", uuid).Errorf("its end could not be recorded: %v", err)

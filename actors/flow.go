@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,6 +108,8 @@ type lostNotice struct{ err error }
 type nodeItem struct {
 	incarnation int
 	fact        link.Fact
+	// outlived: a later generation is known, so that after this exit it was restarted.
+	outlived bool
 }
 
 func newFlow(d *Daemon, uuid string, desc *dataflow.Descriptor, created events.DataflowCreated) *flow {
@@ -204,15 +207,22 @@ func (f *flow) nudgeAll() {
 	}
 }
 
-// next is the oldest fact for a node, and the incarnation of the live shim.
+// next is the oldest fact for a node, and the incarnation of the live shim. What a shim
+// had to tell after its daemon was away is worked off when all of it has come.
 func (f *flow) next(node string) (item nodeItem, incarnation int, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	q := f.nodeInbox[node]
-	if len(q) == 0 {
+	if len(q) == 0 || f.catchUp != 0 && q[0].incarnation == f.incarnation {
 		return nodeItem{}, f.incarnation, false
 	}
-	return q[0], f.incarnation, true
+	item = q[0]
+	if item.fact.Exited != nil {
+		item.outlived = slices.ContainsFunc(q, func(later nodeItem) bool {
+			return later.incarnation == item.incarnation && later.fact.Generation > item.fact.Generation
+		})
+	}
+	return item, f.incarnation, true
 }
 
 // done removes the oldest fact for a node, which next gave.

@@ -97,7 +97,7 @@ func (a *flowActor) begin(ctx actor.Context) {
 		a.led.release(a.f, 0, 0)
 	}
 	if len(a.led.held) > 0 {
-		a.retry = a.after(noSpaceRetry, flushDue{})
+		a.armRetry()
 	}
 	a.f.mu.Lock()
 	create := a.f.create
@@ -302,11 +302,15 @@ func (a *flowActor) write(recs []record, must bool, item inboxItem) {
 		a.led.release(a.f, item.incarnation, seq)
 	} else {
 		a.led.holdFact(item.incarnation, seq)
-		if a.retry == nil {
-			a.retry = a.after(noSpaceRetry, flushDue{})
-		}
+		a.armRetry()
 	}
 	a.applyAll(recs)
+}
+
+func (a *flowActor) armRetry() {
+	if a.retry == nil {
+		a.retry = a.after(storeRetry, flushDue{})
+	}
 }
 
 func ends(recs []record) bool {

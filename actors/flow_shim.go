@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/events"
+	"github.com/dora-go/dora/journal"
 	"github.com/dora-go/dora/transport/link"
 )
 
@@ -113,7 +114,18 @@ func (a *flowActor) relaunch() {
 		a.order()
 		return
 	}
-	a.must(events.ShimStartIntended{Token: a.f.d.opts.NewToken()})
+	recs := records(a.now(), 0, []events.Event{events.ShimStartIntended{Token: a.f.d.opts.NewToken()}})
+	if _, err := a.led.write(recs, false); err != nil {
+		if errors.Is(err, journal.ErrConflict) {
+			panic(err)
+		}
+		// A shim whose intent is not recorded could not be found again.
+		a.log.Warnf("no new shim while the journal cannot be written: %v; trying again", err)
+		a.armRetry()
+		return
+	}
+	a.led.release(a.f, 0, 0)
+	a.applyAll(recs)
 	a.launch(false)
 	a.f.nudgeAll() // restarts that were due meanwhile
 }

@@ -39,45 +39,50 @@ type ledger struct {
 	// facts of the held records, of the shim of that incarnation.
 	facts       []uint64
 	incarnation int
-	// noSpace is set while the store refuses for want of space.
-	noSpace bool
+	// trouble is set while the store refuses.
+	trouble bool
 	// dropped counts held details that were given up to bound memory.
 	dropped uint64
 }
 
-// write saves the records, after those that are held. With must it never fails for want
-// of space: it holds them instead (durable is false then). Every other error means that
-// the state of this actor cannot be trusted any more.
+// write saves the records, after those that are held. With must it fails only if there
+// is a second writer, so that the state of this actor cannot be trusted any more; every
+// other trouble of the store makes it hold the records (durable is false then), because
+// what runs shall run on. Without must it fails, and nothing is changed, whenever the
+// records are not known to be saved.
 func (l *ledger) write(recs []record, must bool) (durable bool, err error) {
-	all := l.held
-	if len(all) > 0 {
-		all = append(compact(all), recs...)
-	} else {
-		all = recs
+	all := recs
+	if len(l.held) > 0 {
+		all = append(compact(l.held), recs...)
 	}
 	if len(all) == 0 {
 		return true, nil
 	}
-	err = l.append(l.withGap(all), must)
+	all = l.withGap(all)
+	err = l.append(all, must)
+	log := l.env.log.WithField("stream", l.stream)
 	switch {
 	case err == nil:
 		l.held, l.dropped = nil, 0
-		if l.noSpace {
-			l.noSpace = false
-			l.env.log.WithField("stream", l.stream).Info("the journal has space again; what happened meanwhile is recorded")
+		if l.trouble {
+			l.trouble = false
+			log.Info("the journal can be written again; what happened meanwhile is recorded")
+		}
+		for _, r := range all { // last: should this panic, all is as it is on the disk
+			l.env.tell(l.stream, r)
 		}
 		return true, nil
-	case errors.Is(err, journal.ErrNoSpace) && must:
-		if !l.noSpace {
-			l.noSpace = true
-			l.env.log.WithField("stream", l.stream).Errorf("the journal cannot be written, this goes on unrecorded until there is space: %v", err)
-		}
-		l.hold(recs)
-		return false, nil
 	case errors.Is(err, journal.ErrConflict):
 		return false, fmt.Errorf("stream %s has a second writer (expected version %d): %w", l.stream, l.version, err)
+	case !must:
+		return false, err
 	}
-	return false, err
+	if !l.trouble {
+		l.trouble = true
+		log.Errorf("the journal cannot be written; this goes on unrecorded until it can: %v", err)
+	}
+	l.hold(recs)
+	return false, nil
 }
 
 // close makes a last attempt for records that are held.
@@ -113,7 +118,7 @@ func (l *ledger) withGap(recs []record) []record {
 	}
 	gap := events.HistoryGap{
 		After: 0, Before: recs[len(recs)-1].SourceSeq,
-		Reason: fmt.Sprintf("%d details (drops, breakers, warnings) were not kept while the disk was full", l.dropped),
+		Reason: fmt.Sprintf("%d details (drops, breakers, warnings) were not kept while the journal could not be written", l.dropped),
 	}
 	return append([]record{{Event: gap, At: recs[0].At}}, recs...)
 }
@@ -140,14 +145,17 @@ func (l *ledger) append(recs []record, urgent bool) error {
 	err := l.env.store.Append(context.Background(), journal.Append{
 		Stream: l.stream, Expected: l.version, Events: envs, Options: journal.Options{Urgent: urgent},
 	})
-	if err != nil {
+	if err != nil && !l.written(len(envs)) {
 		return err
 	}
 	l.version += uint64(len(envs))
-	for _, r := range recs {
-		l.env.tell(l.stream, r)
-	}
 	return nil
+}
+
+// written says that an append of n events took place although its outcome was an error.
+func (l *ledger) written(n int) bool {
+	v, err := l.env.store.Version(l.stream)
+	return err == nil && v == l.version+uint64(n)
 }
 
 func (env *environment) seal(r record) (events.Envelope, error) {
@@ -188,8 +196,8 @@ func (l *ledger) snapshot(state any) {
 }
 
 // load brings a state up to date: from the newest snapshot, by what follows in the
-// stream, and by what is held. written says that what was held turned out to be in the
-// stream: an append whose outcome nobody had told.
+// stream, and by what is held. written says that the facts that were held turned out to
+// be in the stream: an append whose outcome nobody had heard.
 func (l *ledger) load(state any, apply func(record)) (written bool, err error) {
 	seq, raw, err := l.env.store.LoadSnapshot(l.stream)
 	switch {
@@ -203,6 +211,7 @@ func (l *ledger) load(state any, apply func(record)) (written bool, err error) {
 		}
 	}
 	known := l.version
+	var fresh []record // what is in the stream and was not known to be
 	l.saved, l.version = seq, seq
 	for env, err := range l.env.store.Read(context.Background(), l.stream, seq+1) {
 		if err != nil {
@@ -212,17 +221,32 @@ func (l *ledger) load(state any, apply func(record)) (written bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("replay %s at version %d: %w", l.stream, env.Seq, err)
 		}
-		apply(record{Event: e, At: env.At, SourceSeq: env.SourceSeq})
+		r := record{Event: e, At: env.At, SourceSeq: env.SourceSeq}
+		apply(r)
 		l.version = env.Seq
+		if len(l.held) > 0 && env.Seq > known {
+			fresh = append(fresh, r)
+		}
 	}
-	if l.version != known && len(l.held) > 0 {
-		l.held, l.noSpace, l.dropped = nil, false, 0
-		return true, nil
-	}
+	l.held = l.held[countWritten(l.held, fresh):]
 	for _, r := range l.held {
 		apply(r)
 	}
-	return false, nil
+	return len(l.held) == 0 && len(l.facts) > 0, nil
+}
+
+// countWritten is how many of the held records are in the stream: all up to the last one
+// that is found there, because they are written in order.
+func countWritten(held, fresh []record) int {
+	for i := len(held) - 1; i >= 0; i-- {
+		same := func(r record) bool {
+			return r.SourceSeq == held[i].SourceSeq && r.At.Equal(held[i].At) && r.Event.EventType() == held[i].Event.EventType()
+		}
+		if slices.ContainsFunc(fresh, same) {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // holds says that a fact was worked off but is not durable yet.

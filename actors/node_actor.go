@@ -67,7 +67,7 @@ func (n *nodeActor) Receive(ctx actor.Context) {
 			n.led.release(n.f, 0, 0)
 		}
 		if len(n.led.held) > 0 {
-			n.armFlush(noSpaceRetry)
+			n.armFlush(storeRetry)
 		}
 		n.publish()
 		n.step()
@@ -143,7 +143,11 @@ func (n *nodeActor) drain() {
 }
 
 func (n *nodeActor) onFact(item nodeItem) {
-	evs := n.cfg.onFact(n.s, n.orders(), item.fact)
+	o := n.orders()
+	if item.outlived {
+		o = &orders{Started: true} // what is wanted by now came later
+	}
+	evs := n.cfg.onFact(n.s, o, item.fact)
 	if len(evs) == 0 {
 		n.f.settle(item.incarnation, item.fact.Seq)
 		return
@@ -174,10 +178,15 @@ func (n *nodeActor) intend(o *orders) {
 		e.Token = n.f.d.opts.NewToken()
 		evs[0] = e
 	}
-	if err := n.write(records(n.now(), 0, evs), false, nodeItem{}); err != nil {
-		// Only for want of space: a spawn without its intent could not be found again.
-		n.log.Warnf("cannot be spawned: %v; trying again", err)
-		n.armFlush(noSpaceRetry)
+	recs := records(n.now(), 0, evs)
+	if n.cfg.holdable(n.s, recs) { // an earlier intent stands for it
+		n.record(recs, nodeItem{})
+		return
+	}
+	if err := n.write(recs, false, nodeItem{}); err != nil {
+		// A process whose intent is not recorded could not be found again.
+		n.log.Warnf("cannot be spawned while the journal cannot be written: %v; trying again", err)
+		n.armFlush(storeRetry)
 	}
 }
 
@@ -201,12 +210,12 @@ func (n *nodeActor) record(recs []record, item nodeItem) {
 	n.write(recs, true, item)
 }
 
-// write records, and panics if the stream cannot be trusted any more. The error is
-// always ErrNoSpace, and only without must.
+// write records, and panics if the stream cannot be trusted any more. There is an error
+// only without must.
 func (n *nodeActor) write(recs []record, must bool, item nodeItem) error {
 	durable, err := n.led.write(recs, must)
 	if err != nil {
-		if !must && errors.Is(err, journal.ErrNoSpace) {
+		if !must && !errors.Is(err, journal.ErrConflict) {
 			return err
 		}
 		panic(err)
@@ -216,7 +225,7 @@ func (n *nodeActor) write(recs []record, must bool, item nodeItem) error {
 		n.led.release(n.f, item.incarnation, item.fact.Seq)
 	} else {
 		n.led.holdFact(item.incarnation, item.fact.Seq)
-		n.armFlush(noSpaceRetry)
+		n.armFlush(storeRetry)
 	}
 	if len(recs) == 0 {
 		n.publish()
@@ -225,7 +234,7 @@ func (n *nodeActor) write(recs []record, must bool, item nodeItem) error {
 	return nil
 }
 
-const noSpaceRetry = time.Second
+const storeRetry = time.Second
 
 func (n *nodeActor) applyAll(recs []record) {
 	if len(recs) == 0 {

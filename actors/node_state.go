@@ -242,7 +242,8 @@ func (s *nodeState) exit(e nodeExit) {
 		s.StartupKills++
 	}
 	s.LastExit = &e
-	s.Phase = phaseWaiting // until the record that follows says what comes of it
+	s.Generation = e.Generation // in a crash loop the ones before are not recorded
+	s.Phase = phaseWaiting      // until the record that follows says what comes of it
 	s.PID, s.StartTime, s.BootID, s.SpawnedAt = 0, 0, "", time.Time{}
 	s.Broken = nil
 }

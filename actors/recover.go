@@ -40,7 +40,7 @@ func (d *Daemon) recover() error {
 		}
 	}
 	started := events.DaemonStarted{Machine: d.opts.Machine, Version: d.opts.Version, PID: d.opts.PID, BootID: d.opts.BootID}
-	if err := d.led.append(records(d.env.clock.Now(), 0, []events.Event{started}), true); err != nil {
+	if _, err := d.led.write(records(d.env.clock.Now(), 0, []events.Event{started}), false); err != nil {
 		return fmt.Errorf("record the start of the daemon: %w", err)
 	}
 	return nil

@@ -35,7 +35,9 @@ type simStore struct {
 	count      int
 	killBefore int
 	killAfter  int
-	glitchAt   map[int]bool
+	glitchAt   map[int]bool // the store fails
+	lieAt      map[int]bool // it says that it failed, and has written
+	panicAt    map[int]bool // the actor crashes
 	fullUntil  time.Time
 }
 
@@ -43,6 +45,16 @@ func (s *simStore) isDead() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dead
+}
+
+func (s *simStore) panics() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.panicAt[s.count] {
+		delete(s.panicAt, s.count)
+		return true
+	}
+	return false
 }
 
 func (s *simStore) kill() {
@@ -64,6 +76,8 @@ func (s *simStore) heal() {
 	defer s.mu.Unlock()
 	s.killBefore, s.killAfter, s.fullUntil = 0, 0, time.Time{}
 	clear(s.glitchAt)
+	clear(s.lieAt)
+	clear(s.panicAt)
 }
 
 func (s *simStore) Append(ctx context.Context, appends ...journal.Append) error {
@@ -82,6 +96,9 @@ func (s *simStore) Append(ctx context.Context, appends ...journal.Append) error 
 		return journal.ErrNoSpace
 	}
 	err := s.Journal.Append(ctx, appends...)
+	if s.lieAt[s.count] {
+		return errors.New("input/output error")
+	}
 	if s.count == s.killAfter {
 		s.killLocked()
 		return journal.ErrClosed
@@ -96,7 +113,7 @@ type simDaemon struct {
 }
 
 func (w *world) boot(t *testing.T, prepare func(*simStore)) *simDaemon {
-	store := &simStore{Journal: w.disk, w: w, killed: make(chan struct{}), glitchAt: map[int]bool{}}
+	store := &simStore{Journal: w.disk, w: w, killed: make(chan struct{}), glitchAt: map[int]bool{}, lieAt: map[int]bool{}, panicAt: map[int]bool{}}
 	if prepare != nil {
 		prepare(store)
 	}
@@ -110,7 +127,11 @@ func (w *world) boot(t *testing.T, prepare func(*simStore)) *simDaemon {
 	d, err := Open(Options{
 		Store: store, Log: log, Launcher: &simLauncher{w: w, dead: store.isDead},
 		NewToken: func() string { return fmt.Sprintf("tok-%d-%d", w.disk.Epoch(), tokens.Add(1)) },
-		Observe:  func(stream string, _ time.Time, e events.Event) {},
+		Observe: func(string, time.Time, events.Event) {
+			if store.panics() {
+				panic("failpoint: saved, not applied")
+			}
+		},
 	})
 	if err != nil {
 		if store.isDead() {
@@ -408,7 +429,7 @@ type fault struct {
 }
 
 func drawFaults(rng *rand.Rand) []fault {
-	kinds := []string{"cut", "cut", "shim", "daemon", "kill-before", "kill-after", "full", "glitch", "stop-node", "restart-node", "restart-node", "query"}
+	kinds := []string{"cut", "cut", "shim", "daemon", "kill-before", "kill-after", "full", "glitch", "lie", "panic", "panic", "stop-node", "restart-node", "restart-node", "query"}
 	var out []fault
 	at := time.Duration(0)
 	for range rng.IntN(8) {
@@ -447,7 +468,10 @@ func (w *world) inflict(t *testing.T, d *simDaemon, f fault, rng *rand.Rand, acc
 		w.mu.Unlock()
 	case "daemon":
 		st.kill()
-	case "kill-before", "kill-after", "glitch":
+	case "kill-before", "kill-after", "glitch", "lie", "panic":
+		w.mu.Lock()
+		w.full = w.full || f.kind == "glitch" || f.kind == "lie"
+		w.mu.Unlock()
 		st.mu.Lock()
 		at := st.count + 1 + rng.IntN(6)
 		switch f.kind {
@@ -455,6 +479,10 @@ func (w *world) inflict(t *testing.T, d *simDaemon, f fault, rng *rand.Rand, acc
 			st.killBefore = at
 		case "kill-after":
 			st.killAfter = at
+		case "lie":
+			st.lieAt[at] = true
+		case "panic":
+			st.panicAt[at] = true
 		default:
 			st.glitchAt[at] = true
 		}
@@ -469,7 +497,7 @@ func (w *world) inflict(t *testing.T, d *simDaemon, f fault, rng *rand.Rand, acc
 	case "stop-node", "restart-node":
 		id := string(rune('a' + rng.IntN(len(w.plays))))
 		st.mu.Lock()
-		full := time.Now().Before(st.fullUntil)
+		full := time.Now().Before(st.fullUntil) || len(st.glitchAt)+len(st.lieAt) > 0
 		st.mu.Unlock()
 		var err error
 		if f.kind == "stop-node" {
@@ -480,7 +508,7 @@ func (w *world) inflict(t *testing.T, d *simDaemon, f fault, rng *rand.Rand, acc
 		w.mu.Lock()
 		w.note("%s %s: %v", f.kind, id, err)
 		w.mu.Unlock()
-		if err == nil && !full {
+		if err == nil && !full && !st.isDead() {
 			*accepted = append(*accepted, events.NodeStream(w.flow, id)+" NodeStopRequested")
 		}
 		if errors.Is(err, context.DeadlineExceeded) && !st.isDead() {

@@ -33,7 +33,7 @@ type world struct {
 	spawns int
 	kills  int
 	broken []string
-	full   bool // the disk was full once
+	full   bool // the store has failed or was full
 	trace  []string
 	cache  map[string][]record // of stream
 }
@@ -409,7 +409,7 @@ func (s *simShim) handle(cmd link.Command, reply *link.Reply) error {
 	return nil
 }
 
-// checkReleased: the barrier opens only after that was recorded, unless the disk is full.
+// checkReleased: the barrier opens only after that was recorded, unless the store fails.
 func (w *world) checkReleased() {
 	if w.full {
 		return
