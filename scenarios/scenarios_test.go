@@ -179,12 +179,9 @@ func (res result) mustHave(t *testing.T, code int, texts ...string) {
 // subjects are the programs that must be able to run the scenarios: ours, and the
 // original, by which we know what nodes may expect.
 func subjects(t *testing.T, test func(t *testing.T, dora string)) {
-	t.Run("ours", func(t *testing.T) {
-		t.Parallel()
-		test(t, doraBinary)
-	})
+	// One after the other: both build the nodes into the same folder.
+	t.Run("ours", func(t *testing.T) { test(t, doraBinary) })
 	t.Run("original", func(t *testing.T) {
-		t.Parallel()
 		test(t, filepath.Join(filepath.Dir(python(t)), "dora"))
 	})
 }
