@@ -14,34 +14,33 @@ type checker struct {
 	lineStart   []int // offsets into text, built on demand
 	diags       Diagnostics
 	left        int // findings not kept, see maxFindings
-	suggestions int
+	comparisons int // made in search of near names, see maxComparisons
 }
 
-func (c *checker) add(sev Severity, p Pos, code, fix, msg string) {
+func (c *checker) add(sev Severity, p Pos, code, fix, format string, args []any) {
 	if len(c.diags) >= maxFindings {
 		c.left++
 		return
 	}
-	c.diags = append(c.diags, Diagnostic{Severity: sev, Code: code, File: c.file, Line: p.Line, Column: p.Column, Message: msg, Fix: fix})
+	c.diags = append(c.diags, Diagnostic{Severity: sev, Code: code, File: c.file, Line: p.Line, Column: p.Column, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 // made is the number of findings so far.
 func (c *checker) made() int { return len(c.diags) + c.left }
 
 func (c *checker) errorf(p Pos, code, fix, format string, args ...any) {
-	c.add(SeverityError, p, code, fix, fmt.Sprintf(format, args...))
+	c.add(SeverityError, p, code, fix, format, args)
 }
 
 func (c *checker) warnf(p Pos, code, fix, format string, args ...any) {
-	c.add(SeverityWarning, p, code, fix, fmt.Sprintf(format, args...))
+	c.add(SeverityWarning, p, code, fix, format, args)
 }
 
 // didYouMean gives the fix that names the nearest candidate, or otherwise.
 func (c *checker) didYouMean(word string, candidates []string, otherwise string) string {
-	if c.suggestions >= maxSuggestions {
+	if c.comparisons += len(candidates); c.comparisons > maxComparisons {
 		return otherwise
 	}
-	c.suggestions++
 	if near := nearest(word, candidates); near != "" {
 		return "did you mean `" + near + "`?"
 	}

@@ -1,13 +1,13 @@
 package dataflow
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
-// maxSuggestions bounds how often a file's findings look for near names: in a file
-// of 10,000 nodes with 50,000 wrong names each look costs 10,000 comparisons.
-const maxSuggestions = 200
+// maxComparisons bounds the search for near names in one file: with 10,000 nodes and
+// 50,000 wrong names there would be half a billion.
+const maxComparisons = 500_000
+
+// longestName that is looked at; longer ones are no typing errors.
+const longestName = 64
 
 // nearest gives the candidate that word was probably meant to be, or "". The
 // distance counts inserted, deleted, replaced and swapped neighbouring characters;
@@ -15,7 +15,7 @@ const maxSuggestions = 200
 // characters have no near names: any other short name would be one.
 func nearest(word string, candidates []string) string {
 	limit := min(3, len(word)/3)
-	if limit == 0 || len(word) > 64 {
+	if limit == 0 || len(word) > longestName {
 		return ""
 	}
 	lower := strings.ToLower(word)
@@ -32,16 +32,16 @@ func nearest(word string, candidates []string) string {
 }
 
 // editDistance is the restricted Damerau-Levenshtein distance in bytes; anything at
-// or above limit is given as limit.
+// or above limit is given as limit. b has at most longestName + 3 bytes.
 func editDistance(a, b string, limit int) int {
-	prev2 := make([]int, len(b)+1)
-	prev := make([]int, len(b)+1)
-	row := make([]int, len(b)+1)
-	for j := range prev {
+	var rows [3][longestName + 4]int
+	prev2, prev, row := &rows[0], &rows[1], &rows[2]
+	for j := range len(b) + 1 {
 		prev[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
 		row[0] = i
+		least := i
 		for j := 1; j <= len(b); j++ {
 			cost := 1
 			if a[i-1] == b[j-1] {
@@ -51,8 +51,9 @@ func editDistance(a, b string, limit int) int {
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
 				row[j] = min(row[j], prev2[j-2]+1)
 			}
+			least = min(least, row[j])
 		}
-		if slices.Min(row) >= limit {
+		if least >= limit {
 			return limit
 		}
 		prev2, prev, row = prev, row, prev2

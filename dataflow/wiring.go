@@ -11,6 +11,7 @@ func (c *checker) checkWiring(d *Descriptor) {
 			w.ids = append(w.ids, n.ID)
 		}
 	}
+	w.known = "known nodes: " + quoteList(w.ids)
 	for _, n := range d.Nodes {
 		for _, in := range n.Inputs {
 			w.input(n, in, n.ID+"/"+in.ID)
@@ -27,6 +28,8 @@ type wiring struct {
 	*checker
 	d   *Descriptor
 	ids []string
+	// known lists them for messages.
+	known string
 	// outputs of every owner asked for so far: "node" or "node/operator".
 	outputs map[string]map[string]bool
 }
@@ -42,10 +45,7 @@ func (w *wiring) input(n *Node, in *Input, to string) {
 	case SourceNode:
 		from := w.d.Node(src.Node)
 		if from == nil {
-			fix := w.didYouMean(src.Node, w.ids, "")
-			if fix == "" {
-				fix = "known nodes: " + quoteList(w.ids)
-			}
+			fix := w.didYouMean(src.Node, w.ids, w.known)
 			w.errorf(src.Pos, CodeUnknownNode, fix, "source node `%s` mapped to input `%s` does not exist", excerpt(src.Node), excerpt(to))
 			return
 		}
