@@ -54,16 +54,16 @@ be built.`,
 	return cmd
 }
 
-// validateText prints the steps that succeeded on out and the findings on errOut. The
-// error returned carries the findings that make the file invalid.
+// validateText prints the steps that succeeded on out, and the findings in the order of
+// the file on errOut, each beginning with its place as editors expect it.
 func validateText(out, errOut io.Writer, path string, diags dataflow.Diagnostics, strict bool) error {
 	fmt.Fprintf(out, "Validating %s...\n", path)
-	types, others := splitTypeWarnings(diags.Warnings())
-	for _, w := range others {
-		fmt.Fprintln(errOut, w)
+	types, others := splitTypeWarnings(diags)
+	for _, d := range others {
+		fmt.Fprintln(errOut, d)
 	}
-	if errs := diags.Errors(); len(errs) > 0 {
-		return fmt.Errorf("%w\n%s", errs, count(len(errs), "error"))
+	if n := len(diags.Errors()); n > 0 {
+		return fmt.Errorf("%s is not valid: %s", path, count(n, "error"))
 	}
 	fmt.Fprintln(out, "Input/output wiring OK.")
 	fmt.Fprintln(out, "Descriptor config OK.")
@@ -103,12 +103,12 @@ func validateJSON(out io.Writer, diags dataflow.Diagnostics, strict bool) error 
 }
 
 // splitTypeWarnings separates what --strict-types turns into errors from the rest.
-func splitTypeWarnings(warnings dataflow.Diagnostics) (types, others dataflow.Diagnostics) {
-	for _, w := range warnings {
-		if w.IsTypeWarning() {
-			types = append(types, w)
+func splitTypeWarnings(diags dataflow.Diagnostics) (types, others dataflow.Diagnostics) {
+	for _, d := range diags {
+		if d.IsTypeWarning() {
+			types = append(types, d)
 		} else {
-			others = append(others, w)
+			others = append(others, d)
 		}
 	}
 	return types, others
