@@ -15,7 +15,12 @@
 //     sizes are bytes, times are durations, every input's source exists.
 //
 // Start reading at model.go (what a descriptor is) and parse.go (how it comes to be):
-// text checks (text.go), YAML to values with positions (yaml.go), values to model
-// (descriptor.go, node.go, operator.go, input.go, ...), then checks that need the whole model
-// (wiring.go, cycles.go). Findings are in diagnostic.go.
+// checks of the text (text.go), text to tokens (lex.go, place.go), tokens to a tree of
+// values with places (yaml.go, block.go, flow.go, scalar.go), values to the model
+// (check.go has the means; descriptor.go, node.go, source.go, input.go, ports.go,
+// operator.go, ros2.go, envsection.go the keys), then checks that need the whole model
+// (wiring.go, cycles.go). Findings are in diagnostic.go, their codes in codes.go.
+//
+// The grammars of durations, sizes, arguments and environment values (duration.go,
+// size.go, args.go, env.go) are exported: the command line uses the same.
 package dataflow
