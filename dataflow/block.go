@@ -2,7 +2,6 @@ package dataflow
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/goccy/go-yaml/token"
 )
@@ -268,4 +267,3 @@ func (b *treeBuilder) addEntry(v *value, t *tok, key, val *value) {
 		}
 	}
 }
-

@@ -87,4 +87,3 @@ func (b *treeBuilder) tagged(v *value, tag string, at *tok) *value {
 	}
 	return &out
 }
-
