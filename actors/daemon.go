@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -345,24 +347,33 @@ func (d *Daemon) Close(ctx context.Context) error {
 		return nil
 	}
 	d.closed = true
-	flows := make([]*flow, 0, len(d.flows))
-	for _, f := range d.flows {
-		flows = append(flows, f)
-	}
+	flows := slices.Collect(maps.Values(d.flows))
 	d.mu.Unlock()
 	err := d.awaitEnds(ctx, flows)
-	d.cancel()
-	d.goroutines.Wait()
-	if stopErr := d.system.Root.StopFuture(d.root).Wait(); stopErr != nil && err == nil {
-		err = fmt.Errorf("actors: the daemon's actor does not end: %w", stopErr)
+	if stopErr := d.shutdown(); stopErr != nil && err == nil {
+		err = stopErr
 	}
+	if _, writeErr := d.led.write(records(d.env.clock.Now(), 0, []events.Event{events.DaemonStopped{}}), false); writeErr != nil && err == nil {
+		err = fmt.Errorf("actors: record the end of the daemon: %w", writeErr)
+	}
+	return err
+}
+
+// shutdown ends the actors, then the launches that they began, then the connections.
+func (d *Daemon) shutdown() error {
+	d.cancel()
+	err := d.system.Root.StopFuture(d.root).Wait()
+	if err != nil {
+		err = fmt.Errorf("actors: the daemon's actor does not end: %w", err)
+	}
+	d.goroutines.Wait()
+	d.mu.Lock()
+	flows := slices.Collect(maps.Values(d.flows))
+	d.mu.Unlock()
 	for _, f := range flows {
 		f.letGo()
 	}
 	d.system.Shutdown()
-	if _, writeErr := d.led.write(records(d.env.clock.Now(), 0, []events.Event{events.DaemonStopped{}}), false); writeErr != nil && err == nil {
-		err = fmt.Errorf("actors: record the end of the daemon: %w", writeErr)
-	}
 	return err
 }
 
@@ -383,11 +394,18 @@ func (d *Daemon) awaitEnds(ctx context.Context, flows []*flow) error {
 // letGo closes the connection to the shim, without ending what it runs.
 func (f *flow) letGo() {
 	f.mu.Lock()
-	shim := f.shim
-	f.shim, f.ready = nil, false
+	shims := []Shim{f.shim}
+	for _, item := range f.inbox {
+		if item.launched != nil {
+			shims = append(shims, item.launched.shim)
+		}
+	}
+	f.shim, f.ready, f.inbox = nil, false, nil
 	f.mu.Unlock()
-	if shim != nil {
-		shim.Close()
+	for _, shim := range shims {
+		if shim != nil {
+			shim.Close()
+		}
 	}
 	f.markGone()
 }

@@ -116,6 +116,7 @@ func (a *flowActor) begin(ctx actor.Context) {
 		a.f.d.forget(a.f)
 		return
 	}
+	a.f.forgetSent("")
 	a.publish()
 	a.spawnNodes(ctx)
 	a.step()

@@ -145,7 +145,8 @@ func (c *flowConfig) finish(s flowState, views nodeViews) events.DataflowFinishe
 	var ids []string
 	for _, n := range c.Nodes {
 		// Without a shim no node could live: that is one failure, not one per node.
-		never := s.Shim.Error != "" && views[n.ID].LastExit != nil && views[n.ID].LastExit.SpawnError != ""
+		x := views[n.ID].LastExit
+		never := s.Shim.Error != "" && (x == nil || x.SpawnError != "")
 		if !n.Dynamic && !never && views[n.ID].Status == statusFailed {
 			ids = append(ids, n.ID)
 		}
@@ -270,7 +271,7 @@ func (n *sentFlow) note(id uint64, cmd link.Command) {
 func (c *flowConfig) orders(s flowState, views nodeViews) *orders {
 	return &orders{
 		Stop: s.Stop, Started: !s.StartedAt.IsZero(), StartFailed: s.StartFailed != nil,
-		NoShim:     s.Shim.Error != "",
+		NoShim:     s.Shim.Error,
 		InputsGone: c.inputsGone(views),
 	}
 }

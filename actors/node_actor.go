@@ -69,6 +69,7 @@ func (n *nodeActor) Receive(ctx actor.Context) {
 		if len(n.led.held) > 0 {
 			n.armFlush(storeRetry)
 		}
+		n.f.forgetSent(n.cfg.ID)
 		n.publish()
 		n.step()
 	case *actor.Stopping:
@@ -329,6 +330,18 @@ func (f *flow) nodeEffects(cfg *nodeConfig, s nodeState, o *orders) []link.Comma
 		f.sentNodes[cfg.ID] = sent
 	}
 	return cfg.effects(s, o, sent, f.sent.Stop, f.incarnation > 1)
+}
+
+// forgetSent has everything sent again that is still wanted, after a crash of an actor:
+// it may have been on its way ("": what concerns the dataflow as a whole).
+func (f *flow) forgetSent(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id == "" {
+		f.sent = sentFlow{Connection: f.connection}
+		return
+	}
+	delete(f.sentNodes, id)
 }
 
 // noteNode remembers what was sent; mu is held.

@@ -15,7 +15,7 @@ const maxRejections = 100
 
 // spawnFirst is the intent of the first generation, if it is due.
 func (c *nodeConfig) spawnFirst(s nodeState, o *orders, token string) []events.Event {
-	if c.Dynamic || s.Phase != phaseWaiting || s.Generation != 0 || o.Stop != nil || o.StartFailed || o.NoShim {
+	if c.Dynamic || s.Phase != phaseWaiting || s.Generation != 0 || o.Stop != nil || o.StartFailed || o.NoShim != "" {
 		return nil
 	}
 	return []events.Event{events.NodeSpawnIntended{Generation: 1, Token: token, Cause: causeStart}}
@@ -42,7 +42,7 @@ func rangeToken(token string, generation uint64) string {
 
 // restartBlocked: the second look before a respawn (a stop during the back-off).
 func (c *nodeConfig) restartBlocked(s nodeState, o *orders) bool {
-	return o.Stop != nil || o.StartFailed || o.NoShim || c.inputsGone(s, o)
+	return o.Stop != nil || o.StartFailed || o.NoShim != "" || c.inputsGone(s, o)
 }
 
 // reconsider is what follows from orders alone.
@@ -50,7 +50,9 @@ func (c *nodeConfig) reconsider(s nodeState, o *orders) []events.Event {
 	switch {
 	case s.Phase == phaseBackoff && c.restartBlocked(s, o):
 		return []events.Event{c.endOfBackoff(s, o)}
-	case s.Phase == phaseWaiting && !c.Dynamic && (o.Stop != nil || o.StartFailed || o.NoShim):
+	case s.Phase == phaseWaiting && !c.Dynamic && o.NoShim != "":
+		return []events.Event{events.NodeFinished{Status: statusFailed, Error: "failed to spawn node: " + o.NoShim}}
+	case s.Phase == phaseWaiting && !c.Dynamic && (o.Stop != nil || o.StartFailed):
 		return []events.Event{events.NodeFinished{Status: statusStopped}}
 	}
 	return nil

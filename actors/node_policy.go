@@ -40,8 +40,8 @@ type orders struct {
 	Stop *events.DataflowStopRequested
 	// Started: the start barrier is open. StartFailed: it never will be.
 	Started, StartFailed bool
-	// NoShim: there is no shim and there will be none.
-	NoShim bool
+	// NoShim says why there is no shim and will be none.
+	NoShim string
 	// InputsGone: every node that feeds this one has ended for good.
 	InputsGone map[string]bool
 }

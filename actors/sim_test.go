@@ -148,13 +148,7 @@ func (d *simDaemon) bury() {
 	if d.Daemon == nil {
 		return
 	}
-	d.cancel()
-	d.goroutines.Wait()
-	d.system.Root.StopFuture(d.root).Wait()
-	for _, f := range d.flows {
-		f.letGo()
-	}
-	d.system.Shutdown()
+	d.shutdown()
 }
 
 // plan of one simulated run, drawn from a seed.
@@ -236,13 +230,13 @@ func TestSimulation(t *testing.T) {
 	for seed := first; seed < first+rounds && !t.Failed(); seed++ {
 		synctest.Test(t, func(t *testing.T) { simulate(t, uint64(seed), &total) })
 	}
-	t.Logf("%d rounds: %d spawns, %d daemons killed, %d shims killed, %d connections cut, %d events", rounds, total.spawns, total.daemons, total.shims, total.cuts, total.events)
-	if rounds >= 300 && (total.daemons < 50 || total.shims < 50 || total.cuts < 50 || total.spawns < 1000) {
+	t.Logf("%d rounds: %d spawns, %d daemons killed, %d shims killed, %d connections cut", rounds, total.spawns, total.daemons, total.shims, total.cuts)
+	if rounds >= 300 && (total.daemons < 30 || total.shims < 30 || total.cuts < 30 || total.spawns < 1000) {
 		t.Error("the simulation does not reach what it is for")
 	}
 }
 
-type simStats struct{ spawns, daemons, shims, cuts, events int }
+type simStats struct{ spawns, daemons, shims, cuts int }
 
 func simulate(t *testing.T, seed uint64, total *simStats) {
 	rng := rand.New(rand.NewPCG(seed, 4))

@@ -33,6 +33,7 @@ type world struct {
 	spawns int
 	kills  int
 	broken []string
+	deaf   bool // nodes do not end when their inputs close
 	full   bool // the store has failed or was full
 	trace  []string
 	cache  map[string][]record // of stream
@@ -205,7 +206,7 @@ func (s *simShim) connect(req LaunchRequest, dead func() bool) *simConn {
 }
 
 func (c *simConn) greet() {
-	h := &link.Hello{Protocol: link.Version, Version: "sim", Dataflow: c.s.w.flow, Token: c.s.token, PID: 1, BootID: "boot", Loaded: c.s.load != nil}
+	h := &link.Hello{Protocol: link.Version, Version: "sim", Dataflow: c.req.Dataflow, Token: c.s.token, PID: 1, BootID: "boot", Loaded: c.s.load != nil}
 	if len(c.s.facts) > 0 {
 		h.FirstUnacked, h.LastFact = c.s.facts[0].Seq, c.s.seq
 	} else {
@@ -372,7 +373,7 @@ func (s *simShim) handle(cmd link.Command, reply *link.Reply) error {
 	case cmd.Plan != nil:
 		s.nodes[cmd.Plan.Node].plan = cmd.Plan.Plan
 	case cmd.Release != nil:
-		s.w.checkReleased()
+		s.w.checkReleased(s.load.Dataflow)
 		if !s.released {
 			s.released = true
 			for _, n := range s.nodes {
@@ -410,11 +411,11 @@ func (s *simShim) handle(cmd link.Command, reply *link.Reply) error {
 }
 
 // checkReleased: the barrier opens only after that was recorded, unless the store fails.
-func (w *world) checkReleased() {
+func (w *world) checkReleased(flow string) {
 	if w.full {
 		return
 	}
-	for _, r := range w.stream(events.DataflowStream(w.flow)) {
+	for _, r := range w.stream(events.DataflowStream(flow)) {
 		if _, ok := r.Event.(events.DataflowStarted); ok {
 			return
 		}
@@ -435,7 +436,7 @@ func (s *simShim) spawn(c *link.Spawn) error {
 		return errors.New("still runs")
 	}
 	w := s.w
-	w.checkIntent(c)
+	w.checkIntent(s.load.Dataflow, c)
 	w.note("spawn %s %d", c.Node, c.Generation)
 	w.spawns++
 	n.generation, n.token, n.plan, n.running = c.Generation, c.Token, c.Plan, true
@@ -462,8 +463,8 @@ func (s *simShim) spawn(c *link.Spawn) error {
 }
 
 // checkIntent: no spawn before its intent is in the store.
-func (w *world) checkIntent(c *link.Spawn) {
-	for _, r := range slices.Backward(w.stream(events.NodeStream(w.flow, c.Node))) {
+func (w *world) checkIntent(flow string, c *link.Spawn) {
+	for _, r := range slices.Backward(w.stream(events.NodeStream(flow, c.Node))) {
 		e, ok := r.Event.(events.NodeSpawnIntended)
 		if !ok {
 			continue
@@ -547,7 +548,9 @@ func (s *simShim) inputs() {
 		}
 		n.told = true
 		s.report(link.Fact{Node: n.spec.ID, Generation: n.generation, AllInputsClosed: &link.AllInputsClosed{}})
-		s.after(n, s.w.betweenLocked(0, 5*time.Millisecond), func() { s.exit(n, link.Exited{}) })
+		if !s.w.deaf {
+			s.after(n, s.w.betweenLocked(0, 5*time.Millisecond), func() { s.exit(n, link.Exited{}) })
+		}
 	}
 }
 
@@ -612,13 +615,13 @@ func (s *simShim) ack(seq uint64) {
 		f := s.facts[0]
 		s.facts = s.facts[1:]
 		if f.Exited != nil || f.Spawned != nil {
-			s.w.checkDurable(f)
+			s.w.checkDurable(s.load.Dataflow, f)
 		}
 	}
 }
 
-func (w *world) checkDurable(f link.Fact) {
-	for _, r := range slices.Backward(w.stream(events.NodeStream(w.flow, f.Node))) {
+func (w *world) checkDurable(flow string, f link.Fact) {
+	for _, r := range slices.Backward(w.stream(events.NodeStream(flow, f.Node))) {
 		switch e := r.Event.(type) {
 		case events.NodeExited:
 			if e.Generation >= f.Generation {
