@@ -14,6 +14,20 @@ const (
 
 	minSegment  = 1 << 20 // small slots come in segments of this size
 	maxSegments = 1024    // of one producer
+
+	// Large slots are not at round addresses: a copy between two places that share their
+	// position in the caches is a third slower (measured at 1 MiB, from page-aligned
+	// memory). So the first begins at slotSkew and the others are slotGap further apart.
+	skewFrom = 256 << 10
+	slotSkew = 33 * payloadUnit
+	slotGap  = 65 * payloadUnit
+
+	// Segments of at least this slot size ask for huge pages: copies of 1 MiB take a
+	// third less time, and new memory comes two to three times as fast. Smaller slots
+	// would waste too much of them.
+	hugeFrom   = 1 << 20
+	hugePage   = 2 << 20
+	maxSegment = MaxMessage + hugePage
 )
 
 // classOf returns the smallest class whose slots hold n bytes.
@@ -25,6 +39,25 @@ func classOf(n int) int {
 }
 
 func slotSize(class int) int64 { return minSlot << class }
+
+// slotOffset is where slot i of a segment begins.
+func slotOffset(class, i int) uint64 {
+	size := slotSize(class)
+	if size < skewFrom {
+		return uint64(int64(i) * size)
+	}
+	return uint64(slotSkew + int64(i)*(size+slotGap))
+}
+
+// segmentSize in bytes.
+func segmentSize(class int) int64 {
+	unit := uint64(pageSize)
+	if slotSize(class) >= hugeFrom {
+		unit = hugePage
+	}
+	last := slotOffset(class, slotsPer(class)-1)
+	return int64(alignUp(last+uint64(slotSize(class)), unit))
+}
 
 // slotsPer returns how many slots of a class one segment has. Large slots come in small
 // numbers, so that idle memory can be given back: a segment goes as a whole.
@@ -154,7 +187,7 @@ func (a *arena) add(id uint32, mem []byte, class int) error {
 	n := slotsPer(class)
 	for i := range n {
 		// Handles are pushed in reverse, so that the first slot is used first.
-		s := slot{seg: seg, class: class, offset: uint64(n-1-i) * uint64(slotSize(class))}
+		s := slot{seg: seg, class: class, offset: slotOffset(class, n-1-i)}
 		var h uint32
 		if k := len(a.unused); k > 0 {
 			h = a.unused[k-1]

@@ -304,3 +304,27 @@ func TestStoppedConsumerStopsNobody(t *testing.T) {
 	}
 	g.eventually("the stopped one to go on", func() bool { send(); return count(stopped) > at+10 })
 }
+
+// A neighbour that clears the bell without waking anybody costs a second, not the node.
+func TestLostWakeUpIsBounded(t *testing.T) {
+	r := newRig(t, SupervisorOptions{})
+	a, b, _ := r.pair(2, DropOldest)
+	got := make(chan error, 1)
+	go func() {
+		_, err := b.Reader.Recv(t.Context())
+		got <- err
+	}()
+	word := a.Writer.edges[0].bell.sleep
+	r.eventually("the receiver to sleep", func() bool { return atomic.LoadUint32(word)&1 != 0 && b.Reader.asleep.Load() })
+	time.Sleep(time.Millisecond)
+	disarm(word)
+	r.send(a, "image", nil, Header{})
+	select {
+	case err := <-got:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the receiver sleeps for ever")
+	}
+}

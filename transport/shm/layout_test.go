@@ -174,4 +174,17 @@ func TestSlotClasses(t *testing.T) {
 			t.Errorf("%d bytes do not fit", c.n)
 		}
 	}
+	for class := range slotClasses {
+		end := uint64(0)
+		for i := range slotsPer(class) {
+			off := slotOffset(class, i)
+			if off < end || off%payloadUnit != 0 {
+				t.Errorf("class %d: slot %d at %d", class, i, off)
+			}
+			end = off + uint64(slotSize(class))
+		}
+		if size := segmentSize(class); end > uint64(size) || size > maxSegment || size%pageSize != 0 {
+			t.Errorf("class %d: a segment of %d bytes", class, size)
+		}
+	}
 }

@@ -146,9 +146,9 @@ func (p *packet) check(fds int, fromNode bool) error {
 		bad = "edge"
 	case r.segment && p.Segment == 0:
 		bad = "segment"
-	case r.size && (p.Size < 1 || p.Size > MaxMessage):
+	case r.size && (p.Size < 1 || p.Size > maxSegment):
 		bad = "size"
-	case p.Size < 0 || p.Size > MaxMessage:
+	case p.Size < 0 || p.Size > maxSegment:
 		bad = "size"
 	case p.ArenaLimit < 0:
 		bad = "arena_limit"

@@ -520,7 +520,7 @@ func (w *Writer) addSegment(class int) error {
 func (w *Writer) makeSegment(class int) (uint32, []byte, error) {
 	w.grow.Lock()
 	defer w.grow.Unlock()
-	size := slotSize(class) * int64(slotsPer(class))
+	size := segmentSize(class)
 	if size > math.MaxInt {
 		return 0, nil, errors.New("the address space is too small")
 	}
@@ -532,6 +532,9 @@ func (w *Writer) makeSegment(class int) (uint32, []byte, error) {
 	mem, err := mapMemfd(fd, size, true)
 	if err != nil {
 		return 0, nil, err
+	}
+	if slotSize(class) >= hugeFrom {
+		adviseHuge(mem)
 	}
 	// From here on the kernel refuses every further writable mapping.
 	if err := sealMemfd(fd, segmentSeals); err != nil {

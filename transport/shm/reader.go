@@ -14,11 +14,11 @@ import (
 // Reader is the receiving half of a node: all its inputs, behind one bell. One goroutine
 // at a time receives; messages are released anywhere.
 type Reader struct {
-	ctl     control
-	own     *bell
-	spin    time.Duration
-	recheck time.Duration
+	ctl  control
+	own  *bell
+	spin time.Duration
 
+	asleep      atomic.Bool
 	interrupted atomic.Bool
 	closed      atomic.Bool
 	changed     atomic.Bool // added, unwanted or lost is not empty
@@ -73,7 +73,7 @@ type remoteSegment struct {
 }
 
 func newReader(ctl control, own *bell, o Options) *Reader {
-	r := &Reader{ctl: ctl, own: own, spin: o.Spin, recheck: o.recheck(), remotes: make(map[MemberID]*remote)}
+	r := &Reader{ctl: ctl, own: own, spin: o.Spin, remotes: make(map[MemberID]*remote)}
 	if runtime.NumCPU() == 1 {
 		r.spin = 0 // whoever we wait for could not run
 	}
@@ -155,7 +155,9 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 			armed = arm(r.own.sleep)
 			fault("bell.armed")
 		default:
-			wait(r.own.sleep, armed, r.recheck)
+			r.asleep.Store(true)
+			wait(r.own.sleep, armed, 0)
+			r.asleep.Store(false)
 			armed, slept = 0, true
 		}
 	}
@@ -233,6 +235,13 @@ func (r *Reader) watch(ctx context.Context) {
 	r.watched = ctx.Done()
 	if r.watched != nil {
 		r.unwatch = context.AfterFunc(ctx, r.wakeUp)
+	}
+}
+
+// beat has a sleeping Recv look again.
+func (r *Reader) beat() {
+	if r.asleep.Load() {
+		r.wakeUp()
 	}
 }
 
