@@ -31,7 +31,6 @@ type world struct {
 	shims  map[string]*simShim // by token
 	alive  map[string]uint64   // node -> generation of its live process
 	spawns int
-	kills  int
 	broken []string
 	deaf   bool // nodes do not end when their inputs close
 	full   bool // the store has failed or was full

@@ -186,7 +186,9 @@ func (s *Shim) liveLine(l link.LogLine) {
 // routerReports makes a fact of what the router saw.
 func (s *Shim) routerReports(n *node, f link.Fact) {
 	if n != nil {
-		n.announced.Lock() // the Spawned fact comes first
+		// The Spawned fact comes first; this waits for it.
+		n.announced.Lock()
+		//lint:ignore SA2001 nothing is to be done under the lock
 		n.announced.Unlock()
 	}
 	s.facts.report(f)

@@ -146,7 +146,9 @@ func pruneRuns(dir string) {
 }
 
 // errNothingFound is said by every command that finds neither a coordinator nor a run.
-var errNothingFound = errors.New("Could not connect to dora-coordinator, and no `dora run` of this user is running\n  hint: start one with `dora up`, or run a dataflow with `dora run <PATH>`") //nolint:staticcheck // the wording users search for
+//
+//lint:ignore ST1005 users and scripts search for this wording
+var errNothingFound = errors.New("Could not connect to dora-coordinator, and no `dora run` of this user is running\n  hint: start one with `dora up`, or run a dataflow with `dora run <PATH>`")
 
 // findRun selects a run by UUID, unique UUID prefix, or name of its descriptor. An
 // empty ref is the only live run, which is named on stderr.
