@@ -228,7 +228,7 @@ func (b *treeBuilder) notAKey(t *tok, col int) {
 
 // mappingValue reads what follows `key:` in a block mapping at column col.
 func (b *treeBuilder) mappingValue(key *tok, col, depth int) *value {
-	colon := b.toks[b.i-1]
+	colon := b.at(b.i - 1)
 	t := b.peek()
 	switch {
 	case t == nil:

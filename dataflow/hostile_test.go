@@ -71,7 +71,8 @@ func TestHostileText(t *testing.T) {
 		"deep dashes":     {"nodes:\n" + strings.Repeat("- ", 70_000) + "a\n", CodeTooDeep, "64 levels", 2, 127},
 		"deep indent":     {indented.String(), CodeTooDeep, "64 levels", 65, 65},
 		"open and deep":   {"nodes: " + strings.Repeat("[", 500_000), CodeTooDeep, "64 levels", 1, 71},
-		"many commas":     {"nodes: [" + strings.Repeat(",", 2_000_000) + "]\n", CodeTooManyValues, "words and marks", 0, 0},
+		"many commas":     {"nodes: [" + strings.Repeat(",", 2_000_000) + "]\n", CodeTooManyValues, "part of the file", 1, 1},
+		"very many":       {"nodes: [" + strings.Repeat(",", 4_000_000) + "]\n", CodeTooManyValues, "the file holds", 0, 0},
 		"many words":      {strings.Repeat("- ", 2_000_000), CodeTooManyValues, "words and marks", 0, 0},
 		"too large":       {strings.Repeat("#", MaxFileSize+1), CodeFileTooLarge, "8 MiB", 0, 0},
 	} {
@@ -219,14 +220,14 @@ func TestLoadGivesText(t *testing.T) {
 	}
 }
 
-// large is a dataflow of so many nodes with so many inputs each.
+// large is a dataflow of so many nodes with so many inputs each, written at length.
 func large(nodes, inputs int, wrong string) string {
 	var b strings.Builder
 	b.WriteString("nodes:\n")
 	for i := range nodes {
-		fmt.Fprintf(&b, "  - id: node-%d\n    path: ./node\n    args: --number %d\n    restart_policy: on-failure\n    outputs:\n      - out\n    inputs:\n", i, i)
+		fmt.Fprintf(&b, "  - id: node-%d\n    name: \"Node %d\"\n    path: ./node\n    args: --number %d \"a b\"\n    restart_policy: on-failure\n    max_restarts: 5\n    restart_delay: 1.0\n    env:\n      A: b\n    outputs:\n      - out\n    inputs:\n", i, i, i)
 		for j := range inputs {
-			fmt.Fprintf(&b, "      in%d: {source: node%s-%d/out, queue_policy: backpressure}\n", j, wrong, (i*7+j)%nodes)
+			fmt.Fprintf(&b, "      in%d:\n        source: node%s-%d/out\n        queue_size: 10\n        queue_policy: backpressure\n", j, wrong, (i*7+j)%nodes)
 		}
 	}
 	return b.String()

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/goccy/go-yaml/lexer"
@@ -25,30 +26,46 @@ func (t *tok) pos() Pos { return Pos{Line: max(1, t.line), Column: max(1, t.col)
 // The lexer needs 100 bytes of memory per byte of text.
 const chunkSize = 128 << 10
 
-// tokenize runs the lexer, leaves comments out, and reports the first text that is no
-// YAML. The lexer is foreign code on foreign input: should it panic, that is a finding.
-func tokenize(text string, chunk int) (toks []tok, bad *finding) {
+// tokenSource hands a text to the lexer piece by piece, so that the tokens of a large file
+// never exist all at once.
+type tokenSource struct {
+	text  string
+	chunk int // size of a piece
+	cut   *cutter
+	start int // of the next piece
+	line  int // lines before it
+}
+
+func newTokenSource(text string, chunk int) *tokenSource {
+	return &tokenSource{text: text, chunk: chunk, cut: newCutter(text)}
+}
+
+// next appends the tokens of the next piece, without comments, and reports the first
+// text in it that is no YAML. At the end of the text it gives io.EOF. The lexer is
+// foreign code on foreign input: should it panic, that is a finding, too.
+func (s *tokenSource) next(toks []tok) (_ []tok, bad *finding, err error) {
+	if s.start >= len(s.text) {
+		return toks, nil, io.EOF
+	}
 	defer func() {
 		if r := recover(); r != nil {
-			toks, bad = nil, &finding{code: CodeReader, msg: fmt.Sprintf("the YAML reader cannot read this file: %v", r), fix: "simplify the YAML: plain keys, lists and quoted texts are enough for a dataflow"}
+			bad = &finding{code: CodeReader, msg: fmt.Sprintf("the YAML reader cannot read this file: %v", r), fix: "simplify the YAML: plain keys, lists and quoted texts are enough for a dataflow"}
 		}
 	}()
-	cut := newCutter(text)
-	line := 0
-	for start, size := 0, chunk; start < len(text); {
-		end := cut.after(start, size)
-		part := lexer.Tokenize(text[start:end])
-		if end < len(text) && !cut.clean(part) {
-			size *= 2 // so that all in all the text is read twice at most
+	for size := s.chunk; ; size *= 2 { // so that all in all the text is read twice at most
+		end := s.cut.after(s.start, size)
+		piece := s.text[s.start:end]
+		if n := tokenBound(piece); n > maxPieceTokens {
+			return toks, &finding{pos: Pos{s.line + 1, 1}, code: CodeTooManyValues, msg: fmt.Sprintf(tooManyWords, "part of the file that begins here", n, maxPieceTokens), fix: "write lists and mappings line by line, and nodes as `- id: ...`"}, nil
+		}
+		part := lexer.Tokenize(piece)
+		if end < len(s.text) && !s.cut.clean(part) {
 			continue
 		}
-		if toks, bad = appendCompact(toks, part, text[start:end], line); bad != nil {
-			return nil, bad
-		}
-		line += strings.Count(text[start:end], "\n")
-		start, size = end, chunk
+		toks, bad = appendCompact(toks, part, piece, s.line)
+		s.start, s.line = end, s.line+strings.Count(piece, "\n")
+		return toks, bad, nil
 	}
-	return toks, nil
 }
 
 // appendCompact adds the tokens of one piece of text, which begins after so many lines.

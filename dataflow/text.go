@@ -10,14 +10,18 @@ import (
 )
 
 // Limits that keep reading a descriptor bounded, whatever it holds. A dataflow of
-// 10,000 nodes and 50,000 edges has 2 MB and 400,000 tokens.
+// 10,000 nodes and 50,000 edges with many keys each has 8 MB and 1,400,000 tokens.
 const (
 	// MaxFileSize in bytes; larger files are refused before they are read.
 	MaxFileSize = 8 << 20
 	// MaxDepth of nested collections, those behind aliases included.
 	MaxDepth = 64
-	// maxTokens bounds what the lexer may produce (it needs about 240 bytes each).
-	maxTokens = 1_200_000
+	// maxTokens bounds what a file may be made of, as tokenBound counts it. A value of
+	// the tree needs about 150 bytes, and is made of two tokens or more.
+	maxTokens = 3_000_000
+	// maxPieceTokens bounds the same for a part of the file that can only be read as a
+	// whole, such as one list in brackets: the lexer needs about 240 bytes per token.
+	maxPieceTokens = 1_200_000
 	// maxWeight bounds the document with all aliases expanded: bytes of text plus
 	// weightOfValue per value.
 	maxWeight     = 32 << 20
@@ -103,10 +107,12 @@ func cleanText(src []byte) (string, *finding) {
 		text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 	}
 	if n := tokenBound(text); n > maxTokens {
-		return "", &finding{code: CodeTooManyValues, msg: fmt.Sprintf("the file holds about %d words and marks; a dataflow has at most %d", n, maxTokens)}
+		return "", &finding{code: CodeTooManyValues, msg: fmt.Sprintf(tooManyWords, "file", n, maxTokens)}
 	}
 	return text, nil
 }
+
+const tooManyWords = "the %s holds about %d words and marks; at most %d are read"
 
 // tokenBound is an upper bound of the tokens that the YAML lexer makes of text: two
 // per word (a key and its colon) and one per mark that needs no space around it.

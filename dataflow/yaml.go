@@ -52,8 +52,10 @@ type entry struct {
 // treeBuilder turns tokens into a tree of values. It reports the first syntax error
 // by a panic with *finding, which buildTree recovers.
 type treeBuilder struct {
-	toks    []tok
-	i       int
+	source  *tokenSource
+	window  []tok // tokens that were read and may still be looked at
+	base    int   // number of the first one of them
+	i       int   // number of the next token
 	anchors map[string]*value
 	merged  int // entries copied by merge keys
 }
@@ -63,10 +65,6 @@ func buildTree(text string) (*value, *finding) { return buildTreeFrom(text, chun
 
 // buildTreeFrom hands the text to the lexer in pieces of about that size.
 func buildTreeFrom(text string, chunk int) (root *value, bad *finding) {
-	toks, bad := tokenize(text, chunk)
-	if bad != nil {
-		return nil, bad
-	}
 	defer func() {
 		if r := recover(); r != nil {
 			f, ok := r.(*finding)
@@ -76,15 +74,40 @@ func buildTreeFrom(text string, chunk int) (root *value, bad *finding) {
 			root, bad = nil, f
 		}
 	}()
-	b := &treeBuilder{toks: toks, anchors: map[string]*value{}}
+	b := &treeBuilder{source: newTokenSource(text, chunk), anchors: map[string]*value{}}
 	b.skipHead()
-	if b.peek() == nil {
-		b.expectEnd()
-		return nil, nil
+	if b.peek() != nil {
+		root = b.block(0, 0, 1)
 	}
-	root = b.block(0, 0, 1)
 	b.expectEnd()
 	return root, nil
+}
+
+// at gives a token by its number, nil behind the last one. Of the tokens before the
+// next one, only the last two can be had.
+func (b *treeBuilder) at(i int) *tok {
+	for i-b.base >= len(b.window) {
+		if !b.more() {
+			return nil
+		}
+	}
+	return &b.window[i-b.base]
+}
+
+// more reads the tokens of the next piece. They go into a new window: callers hold on
+// to tokens of the old one.
+func (b *treeBuilder) more() bool {
+	const behind = 2
+	if drop := b.i - behind - b.base; drop > 0 {
+		b.window, b.base = b.window[drop:], b.base+drop
+	}
+	toks := append(make([]tok, 0, len(b.window)+1024), b.window...)
+	toks, bad, err := b.source.next(toks)
+	if bad != nil {
+		panic(bad)
+	}
+	b.window = toks
+	return err == nil
 }
 
 func (b *treeBuilder) fail(p Pos, code, fix, format string, args ...any) {
@@ -97,30 +120,19 @@ func (b *treeBuilder) syntax(t *tok, fix, format string, args ...any) {
 
 // peek gives the next token of the document, nil at its end.
 func (b *treeBuilder) peek() *tok {
-	if b.i >= len(b.toks) {
-		return nil
-	}
-	t := &b.toks[b.i]
-	if t.typ == token.DocumentHeaderType || t.typ == token.DocumentEndType {
+	t := b.at(b.i)
+	if t != nil && (t.typ == token.DocumentHeaderType || t.typ == token.DocumentEndType) {
 		return nil
 	}
 	return t
 }
 
-func (b *treeBuilder) at(i int) *tok {
-	if i >= len(b.toks) {
-		return nil
-	}
-	return &b.toks[i]
-}
-
 // skipHead passes directives and the `---` that opens the document.
 func (b *treeBuilder) skipHead() {
-	for b.i < len(b.toks) {
-		switch t := b.toks[b.i]; t.typ {
+	for t := b.at(0); t != nil; t = b.at(b.i) {
+		switch t.typ {
 		case token.DirectiveType:
-			line := t.line
-			for b.i < len(b.toks) && b.toks[b.i].line == line {
+			for next := t; next != nil && next.line == t.line; next = b.at(b.i) {
 				b.i++
 			}
 		case token.DocumentHeaderType:
@@ -137,10 +149,11 @@ func (b *treeBuilder) expectEnd() {
 	if t := b.peek(); t != nil {
 		b.unexpected(t)
 	}
-	for ; b.i < len(b.toks); b.i++ {
-		if t := b.toks[b.i]; t.typ != token.DocumentEndType {
+	for t := b.at(b.i); t != nil; t = b.at(b.i) {
+		if t.typ != token.DocumentEndType {
 			b.fail(t.pos(), CodeMultipleDocuments, "put every dataflow into a file of its own", "a second YAML document starts here; a dataflow file holds one")
 		}
+		b.i++
 	}
 }
 
