@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -127,13 +126,12 @@ func commandName(cmd link.Command) string {
 // slogTo writes what the actor library has to say to the log of the daemon. Its info
 // lines are of no use to anybody who does not debug it.
 type slogTo struct {
-	log   *atomic.Pointer[logrus.Logger] // nil until there is one
+	log   *logrus.Logger
 	attrs []slog.Attr
 }
 
 func (h slogTo) Enabled(_ context.Context, l slog.Level) bool {
-	log := h.log.Load()
-	return log != nil && log.IsLevelEnabled(levelOf(l))
+	return h.log.IsLevelEnabled(levelOf(l))
 }
 
 func (h slogTo) Handle(_ context.Context, r slog.Record) error {
@@ -145,7 +143,7 @@ func (h slogTo) Handle(_ context.Context, r slog.Record) error {
 		fields[a.Key] = a.Value.String()
 		return true
 	})
-	h.log.Load().WithFields(fields).Log(levelOf(r.Level), r.Message)
+	h.log.WithFields(fields).Log(levelOf(r.Level), r.Message)
 	return nil
 }
 

@@ -104,43 +104,17 @@ func (d *Daemon) replayFlow(uuid string) error {
 // that it is either over or not. The actors do not exist yet; this is their streams'
 // only writer.
 func (d *Daemon) recordDeath(f *flow) error {
-	now := d.env.clock.Now()
-	s := f.state
+	now, s := d.env.clock.Now(), f.state
 	text := "run was killed"
 	if s.Created.Command != "run" {
 		text = "its daemon and its shim were both killed"
 	}
-	var appends []journal.Append
-	var told []func()
-	add := func(stream string, evs ...events.Event) ([]record, error) {
-		recs := records(now, 0, evs)
-		a := journal.Append{Stream: stream, Options: journal.Options{Urgent: true}}
-		var err error
-		if a.Expected, err = d.opts.Store.Version(stream); err != nil {
-			return nil, err
-		}
-		for _, r := range recs {
-			env, err := d.env.seal(r)
-			if err != nil {
-				return nil, err
-			}
-			a.Events = append(a.Events, env)
-			told = append(told, func() { d.env.tell(stream, r) })
-		}
-		appends = append(appends, a)
-		return recs, nil
-	}
+	b := batch{env: d.env, now: now}
 	views := nodeViews{}
 	for _, n := range f.cfg.Nodes {
 		v := f.views[n.ID]
-		if evs := deathOf(n, v, text, now); len(evs) > 0 {
-			recs, err := add(events.NodeStream(f.uuid, n.ID), evs...)
-			if err != nil {
-				return fmt.Errorf("record the death of %s: %w", f.uuid, err)
-			}
-			for _, r := range recs {
-				v = v.apply(r)
-			}
+		for _, r := range b.add(events.NodeStream(f.uuid, n.ID), deathOf(n, v, text, now)...) {
+			v = v.apply(r)
 		}
 		views[n.ID] = v
 	}
@@ -148,22 +122,60 @@ func (d *Daemon) recordDeath(f *flow) error {
 	if s.Shim.up() {
 		evs = append([]events.Event{events.ShimLost{Token: s.Shim.Token}}, evs...)
 	}
-	recs, err := add(events.DataflowStream(f.uuid), evs...)
-	if err == nil {
-		err = d.opts.Store.Append(context.Background(), appends...)
-	}
-	if err != nil {
-		return fmt.Errorf("record the death of %s: %w", f.uuid, err)
-	}
-	for _, tell := range told {
-		tell()
-	}
-	for _, r := range recs {
+	for _, r := range b.add(events.DataflowStream(f.uuid), evs...) {
 		s = s.apply(r)
+	}
+	if err := b.write(); err != nil {
+		return fmt.Errorf("record the death of %s: %w", f.uuid, err)
 	}
 	f.views = views
 	f.publishFlow(s)
 	f.markGone()
+	return nil
+}
+
+// batch is one append to several streams.
+type batch struct {
+	env     *environment
+	now     time.Time
+	appends []journal.Append
+	recs    [][]record
+	err     error
+}
+
+func (b *batch) add(stream string, evs ...events.Event) []record {
+	if len(evs) == 0 || b.err != nil {
+		return nil
+	}
+	a := journal.Append{Stream: stream, Options: journal.Options{Urgent: true}}
+	if a.Expected, b.err = b.env.store.Version(stream); b.err != nil {
+		return nil
+	}
+	recs := records(b.now, 0, evs)
+	for _, r := range recs {
+		env, err := b.env.seal(r)
+		if err != nil {
+			b.err = err
+			return nil
+		}
+		a.Events = append(a.Events, env)
+	}
+	b.appends, b.recs = append(b.appends, a), append(b.recs, recs)
+	return recs
+}
+
+func (b *batch) write() error {
+	if b.err != nil {
+		return b.err
+	}
+	if err := b.env.store.Append(context.Background(), b.appends...); err != nil {
+		return err
+	}
+	for i, recs := range b.recs {
+		for _, r := range recs {
+			b.env.tell(b.appends[i].Stream, r)
+		}
+	}
 	return nil
 }
 
