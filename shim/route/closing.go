@@ -49,10 +49,10 @@ func (r *Router) Exited(id string, generation uint64, d link.Disposition, failur
 	n.mu.Unlock()
 	r.ext.reclaim(r, n)
 	finish := func() {
-		if s != nil {
-			close(s.drained)
-		}
 		r.dispose(n, d, failure)
+		if s != nil {
+			close(s.drained) // from here on its successor's messages
+		}
 	}
 	if s == nil || s.drain(drainLimit) {
 		finish()

@@ -90,6 +90,7 @@ func (r *Router) serveLocal(nc net.Conn) {
 	}()
 	defer func() { _ = recover() }() // one connection's trouble is its own
 	c := nodewire.NewConn(nc)
+	c.SetLimit(maxFirstFrame)
 	_ = c.SetDeadline(time.Now().Add(localWait))
 	buf, err := c.ReadFrame()
 	if err != nil {

@@ -53,6 +53,7 @@ func TestDynamicNode(t *testing.T) {
 	n := g.running("a", "b")
 	n[1].expect("input tick")
 	n[0].send("x", "before it joined")
+	n[0].sync()
 	dyn := g.join("dyn")
 	dyn.subscribe()
 	f := g.fact("registered", func(f link.Fact) bool { return f.Node == "dyn" && f.Registered != nil })
@@ -76,6 +77,7 @@ func TestDynamicNode(t *testing.T) {
 	dyn.die()
 	n[1].expect("closed q")
 	n[0].send("x", "while it is away")
+	n[0].sync()
 	eventually(t, "dyn is gone", func() bool { return g.Phase("dyn") == "" })
 	if pending(g, "dyn") != 0 {
 		t.Fatal("messages are queued for a node that may never come back")
@@ -94,6 +96,24 @@ func TestDynamicNode(t *testing.T) {
 	n[1].expect("input q 3")
 	dyn.leave("y")
 	n[1].expect("closed q")
+}
+
+// A dynamic node that joins while the dataflow stops is told to stop as well.
+func TestDynamicNodeJoinsWhileStopping(t *testing.T) {
+	g := dynamicFlow(t)
+	g.running("a", "b")
+	g.StopNode("dyn")
+	dyn := g.join("dyn")
+	dyn.subscribe()
+	dyn.expectQuiet() // it alone was stopped, and was started again
+	dyn.die()
+	eventually(t, "dyn is gone", func() bool { return g.Phase("dyn") == "" })
+	for _, id := range []string{"a", "b", "dyn"} {
+		g.StopNode(id)
+	}
+	dyn = g.join("dyn")
+	dyn.subscribe()
+	dyn.expect("Stop")
 }
 
 func TestDynamicRefusals(t *testing.T) {

@@ -173,6 +173,7 @@ func (r *Router) connect(n *node, spec *link.Input) error {
 
 // begin starts a generation.
 func (n *node) begin(generation uint64) {
+	stopping := n.dynamic && n.r.othersStop(n)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.alive && n.gen == generation {
@@ -184,7 +185,7 @@ func (n *node) begin(generation uint64) {
 	}
 	n.gen = generation
 	n.alive, n.gone, n.deaf = true, false, false
-	n.stopping, n.finished = false, false
+	n.stopping, n.finished = stopping, false
 	n.phase = phaseSpawned
 	n.sess = newSession(n, generation, n.drained)
 	n.drained = n.sess.drained
@@ -192,6 +193,24 @@ func (n *node) begin(generation uint64) {
 	n.unreadSince = time.Time{}
 	close(n.changed)
 	n.changed = make(chan struct{})
+}
+
+// othersStop says whether the dataflow as a whole is stopping, as far as n can tell.
+func (r *Router) othersStop(n *node) bool {
+	others := false
+	for _, o := range r.order {
+		if o == n || o.dynamic {
+			continue
+		}
+		o.mu.Lock()
+		stops := o.stopping || o.gone
+		others = others || o.stopping
+		o.mu.Unlock()
+		if !stops {
+			return false
+		}
+	}
+	return others
 }
 
 func (n *node) fact(f link.Fact) link.Fact {

@@ -3,6 +3,7 @@ package route
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ type rig struct {
 	mu    sync.Mutex
 	facts []link.Fact
 	wake  chan struct{}
+
+	readBuffer int // of the sockets of peers, in bytes; 0: the system's choice
 }
 
 // flow builds a Load from lines like "sender: -> data" and
@@ -177,10 +180,14 @@ type peer struct {
 
 func (g *rig) dial(id string) *nodewire.Conn {
 	g.t.Helper()
-	c, err := nodewire.Dial(g.nodes[id].addr, patience)
+	nc, err := net.DialTimeout("tcp", g.nodes[id].addr, patience)
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	if g.readBuffer > 0 {
+		_ = nc.(*net.TCPConn).SetReadBuffer(g.readBuffer)
+	}
+	c := nodewire.NewConn(nc)
 	g.t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(2 * patience))
 	return c
@@ -267,6 +274,12 @@ func (p *peer) send(output, payload string, kv ...any) {
 	if err := p.ctl.Write(head, []byte(payload), nodewire.AppendTimestamp(nil, p.clock.Now())); err != nil {
 		p.g.t.Fatalf("node %s: send: %v", p.id, err)
 	}
+}
+
+// sync returns when everything sent so far is routed.
+func (p *peer) sync() {
+	p.g.t.Helper()
+	p.ok(p.ctl, &nodewire.Request{Kind: nodewire.ExtensionDrop, Namespace: "sync"})
 }
 
 func (p *peer) outputSent(output string) {

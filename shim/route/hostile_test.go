@@ -131,13 +131,13 @@ func TestGarbage(t *testing.T) {
 		bytes []byte
 		want  string
 	}{
-		"65 MiB":           {binary.LittleEndian.AppendUint64(nil, 65<<20), "larger than 64 MiB"},
-		"2^64-1":           {binary.LittleEndian.AppendUint64(nil, ^uint64(0)), "larger than 64 MiB"},
+		"65 MiB":           {binary.LittleEndian.AppendUint64(nil, 65<<20), "frame too large"},
+		"2^64-1":           {binary.LittleEndian.AppendUint64(nil, ^uint64(0)), "frame too large"},
 		"noise":            {frame(noise), "malformed"},
 		"empty":            {frame(nil), "malformed"},
 		"unknown request":  {frame(append([]byte{77}, valid[len(valid)-25:]...)), "unknown request 77"},
 		"trailing bytes":   {frame(append(append([]byte{}, valid...), 0)), "left over"},
-		"HTTP, by mistake": {[]byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), "larger than 64 MiB"},
+		"HTTP, by mistake": {[]byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), "frame too large"},
 	} {
 		for _, registered := range []bool{false, true} {
 			nc, err := net.Dial("tcp", g.nodes["a"].addr)
@@ -160,6 +160,15 @@ func TestGarbage(t *testing.T) {
 			}
 		}
 	}
+	// Who has not registered gets less room.
+	nc, err := net.Dial("tcp", g.nodes["a"].addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nc.Close() }()
+	_, _ = nc.Write(binary.LittleEndian.AppendUint64(nil, maxFirstFrame+1))
+	closes(t, nodewire.NewConn(nc))
+	g.rejected("a", "at most 65536 allowed")
 	stillWorks(n)
 }
 
@@ -194,6 +203,7 @@ func TestSlowPeers(t *testing.T) {
 
 // Refusals come in floods; their reports do not.
 func TestRefusalsAreCounted(t *testing.T) {
+	t.Parallel()
 	g := start(t, flow(t, "a: -> x", "b: p=a/x"))
 	g.Spawned("a", 1)
 	var wg sync.WaitGroup
@@ -220,29 +230,41 @@ func TestRefusalsAreCounted(t *testing.T) {
 
 // A consumer that asks but never reads its answers hurts nobody else.
 func TestConsumerThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	load := flow(t, "a: -> x", "b: p=a/x", "c: p=a/x")
 	for _, id := range []string{"b", "c"} {
 		inputOf(load, id, "p").QueueSize = 10000
 	}
 	g := start(t, load)
+	g.readBuffer = 64 << 10
 	n := g.running("a", "b", "c")
 	n[1].ask()
-	var size int
-	for i := range 300 {
-		size = 32 << 10
+	const size = 7 << 10
+	for range 5000 {
 		n[0].send("x", strings.Repeat("x", size))
 		n[2].expect(fmt.Sprintf("input p %d bytes", size))
-		if i == 0 {
-			continue
-		}
 		// Asked again, although the answer was not taken.
 		_ = n[1].events.Send(&nodewire.Request{Kind: nodewire.NextEvent, Time: n[1].clock.Now()})
+		for end := time.Now().Add(4 * quiet); time.Now().Before(end) && !g.isAsking("b"); {
+			runtime.Gosched() // so that the next message finds it asking, while it still can
+		}
+		if !g.isAsking("b") {
+			break // nothing more goes into its socket
+		}
 	}
 	stillWorks([]*peer{n[0], n[2]})
 }
 
+func (g *rig) isAsking(id string) bool {
+	n := g.nodes[id]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sess.asked
+}
+
 // Random events from many sides, and nothing is left at the end (goleak in TestMain).
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	load := flow(t, "a: tick=dora/timer/millis/1 -> x", "b: p=a/x -> y", "c: q=b/y log=dora/logs")
 	inputOf(load, "b", "p").Backpressure = true
 	inputOf(load, "c", "q").QueueSize = 3

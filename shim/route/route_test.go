@@ -2,7 +2,9 @@ package route
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +105,7 @@ func TestAbortFailsTheBarrier(t *testing.T) {
 }
 
 func TestDropOldest(t *testing.T) {
+	t.Parallel()
 	load := flow(t, "a: -> x y", "b: p=a/x q=a/y")
 	inputOf(load, "b", "p").QueueSize = 3
 	g := start(t, load)
@@ -145,7 +148,7 @@ func TestFlushClearsOlder(t *testing.T) {
 	n[0].send("y", "other")
 	n[0].send("x", "asked for", "request_id", "1")
 	n[0].send("x", "new", "flush", true)
-	eventually(t, "queued", func() bool { return pending(g, "b") == 3 })
+	n[0].sync()
 	n[1].expect("input q other", "input p asked for", "input p new")
 	if g.nodes["b"].inputs[0].dropped.Load() != 0 {
 		t.Fatal("obsolete messages are not drops")
@@ -218,6 +221,7 @@ func TestBackpressureHoldsTheProducer(t *testing.T) {
 }
 
 func TestBackpressureGivesUp(t *testing.T) {
+	t.Parallel()
 	load := flow(t, "a: -> x", "b: p=a/x")
 	load.BackpressureTimeout = 100 * time.Millisecond
 	in := inputOf(load, "b", "p")
@@ -242,6 +246,11 @@ func TestBackpressureGivesUp(t *testing.T) {
 	}
 	n[0].send("x", "works again")
 	n[1].expect("input p works again")
+	// A consumer that reads again is waited for again.
+	for i := range 101 {
+		n[0].send("x", fmt.Sprint(i))
+	}
+	eventually(t, "a is held again", func() bool { return g.nodes["a"].held.Load() != nil })
 }
 
 func TestTimers(t *testing.T) {
@@ -336,4 +345,28 @@ func TestUnread(t *testing.T) {
 	if g.Unread("b") != 0 {
 		t.Fatal("b has everything")
 	}
+}
+
+// Nothing runs when nothing flows.
+func TestIdleCostsNothing(t *testing.T) {
+	g := start(t, flow(t, "a: -> x", "b: p=a/x", "c: p=a/x"))
+	for _, p := range g.running("a", "b", "c") {
+		p.ask()
+	}
+	runtime.GC()
+	time.Sleep(quiet)
+	before := processorTime(t)
+	time.Sleep(300 * time.Millisecond)
+	if used := processorTime(t) - before; used > 15*time.Millisecond {
+		t.Fatalf("300 ms of idling took %v of processor time", used)
+	}
+}
+
+// processorTime of this process so far.
+func processorTime(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -17,6 +17,9 @@ const (
 	// maxConns bounds the connections of one node's listener. A node uses three; while
 	// it is restarted, those of two generations may exist.
 	maxConns = 16
+	// maxFirstFrame bounds the first frame of a connection in bytes. A Register has less
+	// than 200.
+	maxFirstFrame = 64 << 10
 	// spawnWait is how long a connection waits to be told whose process it is of: the
 	// process may be faster than the news of it.
 	spawnWait = 5 * time.Second
@@ -254,6 +257,7 @@ func (n *node) deafen() {
 
 // register reads and answers the first frame.
 func (c *conn) register() bool {
+	c.wire.SetLimit(maxFirstFrame)
 	buf, err := c.wire.ReadFrame()
 	if err != nil {
 		c.readFailed(err)
@@ -272,6 +276,7 @@ func (c *conn) register() bool {
 		}
 		return false
 	}
+	c.wire.SetLimit(nodewire.MaxFrame)
 	return c.result("") == nil
 }
 

@@ -31,8 +31,9 @@ const (
 )
 
 var (
-	// ErrFrameTooLarge is returned for a frame above MaxFrame, in either direction.
-	ErrFrameTooLarge = errors.New("frame larger than 64 MiB")
+	// ErrFrameTooLarge is returned for a frame above MaxFrame (or what SetLimit allows), in
+	// either direction.
+	ErrFrameTooLarge = errors.New("frame too large")
 	// ErrStalled is returned when a body stands still for longer than MaxStall.
 	ErrStalled = errors.New("frame stalled")
 )
@@ -111,6 +112,7 @@ type Conn struct {
 	// trusted is the longest body that may be given memory before it arrives: a peer
 	// earns it by having sent as much.
 	trusted int
+	limit   int
 	stall   time.Duration
 	raw     syscall.RawConn // nil if nc is no socket
 	g       Gather
@@ -119,7 +121,7 @@ type Conn struct {
 
 // NewConn wraps an established connection and switches off Nagle's algorithm.
 func NewConn(nc net.Conn) *Conn {
-	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readAhead), trusted: freeSize, stall: MaxStall}
+	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readAhead), trusted: freeSize, limit: MaxFrame, stall: MaxStall}
 	if tc, ok := nc.(*net.TCPConn); ok {
 		_ = tc.SetNoDelay(true)
 		c.raw, _ = tc.SyscallConn()
@@ -151,6 +153,10 @@ func (c *Conn) SetDeadline(t time.Time) error { return c.nc.SetDeadline(t) }
 // SetStall replaces MaxStall, for tests and impatient clients.
 func (c *Conn) SetStall(d time.Duration) { c.stall = d }
 
+// SetLimit bounds the frames that follow to n bytes, at most MaxFrame: who has not said
+// who they are has nothing long to say.
+func (c *Conn) SetLimit(n int) { c.limit = min(n, MaxFrame) }
+
 // Buffered says how many bytes have been read ahead of the last frame.
 func (c *Conn) Buffered() int { return c.r.Buffered() }
 
@@ -166,8 +172,8 @@ func (c *Conn) ReadFrame() (*Buffer, error) {
 		return nil, err
 	}
 	length := binary.LittleEndian.Uint64(head)
-	if length > MaxFrame {
-		return nil, fmt.Errorf("%w: %d bytes announced", ErrFrameTooLarge, length)
+	if length > uint64(c.limit) {
+		return nil, fmt.Errorf("%w: %d bytes announced, at most %d allowed", ErrFrameTooLarge, length, c.limit)
 	}
 	_, _ = c.r.Discard(headerSize)
 	n := int(length)
@@ -297,7 +303,7 @@ func (c *Conn) TryWrite(g *Gather) (done bool, err error) {
 		return false, nil
 	}
 	if g.total > MaxFrame {
-		return false, fmt.Errorf("%w: %d bytes", ErrFrameTooLarge, g.total)
+		return false, fmt.Errorf("%w: %d bytes, at most %d allowed", ErrFrameTooLarge, g.total, MaxFrame)
 	}
 	binary.LittleEndian.PutUint64(g.small, uint64(g.total))
 	var n int
@@ -322,7 +328,7 @@ func (c *Conn) TryWrite(g *Gather) (done bool, err error) {
 // WriteGather sends what g collected since Reset as one frame.
 func (c *Conn) WriteGather(g *Gather) error {
 	if g.total > MaxFrame {
-		return fmt.Errorf("%w: %d bytes", ErrFrameTooLarge, g.total)
+		return fmt.Errorf("%w: %d bytes, at most %d allowed", ErrFrameTooLarge, g.total, MaxFrame)
 	}
 	if g.sent == 0 {
 		binary.LittleEndian.PutUint64(g.small, uint64(g.total))
