@@ -176,6 +176,17 @@ func TestKillMatrix(t *testing.T) {
 	}
 }
 
+// TestHungShim: a shim that does nothing any more does not keep its nodes alive.
+func TestHungShim(t *testing.T) {
+	t.Parallel()
+	s := startStarter(t, "parent", false)
+	owner := s.running(t)
+	syscall.Kill(owner.PID, syscall.SIGSTOP)
+	s.cmd.Process.Kill()
+	s.gone(t, owner)
+	eventually(t, time.Second, "the folder is gone", func() bool { return missing(s.dir) })
+}
+
 // TestKillGuard: without its guard a shim works on, and says so; it still ends everything.
 func TestKillGuard(t *testing.T) {
 	d := startShim(t, launch.Options{})

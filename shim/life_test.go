@@ -576,3 +576,34 @@ func TestSilentDaemon(t *testing.T) {
 		t.Errorf("%d lines in the file, %v", n, err)
 	}
 }
+
+// TestStopFromTheFolderAlone is what `dora shim stop` does.
+func TestStopFromTheFolderAlone(t *testing.T) {
+	t.Parallel()
+	for _, force := range []bool{false, true} {
+		d := startShim(t, launch.Options{})
+		tag := newTag()
+		d.must(link.Command{Load: d.load(sh("n", "trap 'exit 0' TERM; sleep 1"+tag+" & wait"))})
+		d.must(link.Command{Spawn: &link.Spawn{Node: "n", Generation: 1}})
+		eventually(t, 5*time.Second, "the node runs", func() bool { return len(tagged(tag)) == 1 })
+		found := findOne(t, d)
+		if !force {
+			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			if err := found.Stop(ctx, false); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the ladder takes longer: %v", err)
+			}
+			cancel()
+			if got := names(d.collect(func(f link.Fact) bool { return f.StopStep != nil })); !strings.HasSuffix(got, "warning stop") {
+				t.Errorf("facts: %s", got)
+			}
+			d.must(link.Command{Stop: &link.Stop{Grace: time.Millisecond, Kill: time.Minute}})
+		}
+		if err := found.Stop(context.Background(), force); err != nil {
+			t.Errorf("force %v: %v", force, err)
+		}
+		eventually(t, time.Second, "nothing is left", func() bool { return len(tagged(tag)) == 0 })
+		if err := found.Stop(context.Background(), force); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("again: %v", err)
+		}
+	}
+}

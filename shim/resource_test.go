@@ -1,6 +1,7 @@
 package shim_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -127,5 +128,20 @@ func TestManyNodesAtOnce(t *testing.T) {
 	}
 	if len(seen) != count {
 		t.Errorf("%d nodes ended", len(seen))
+	}
+}
+
+// BenchmarkLaunch is what a dataflow pays for its shim: until it is ready, and until
+// everything is gone.
+func BenchmarkLaunch(b *testing.B) {
+	for b.Loop() {
+		h, err := launch.Launch(context.Background(), launch.Options{StateDir: b.TempDir(), Dataflow: dataflowID, ParentPipe: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		h.Conn.Send(&link.Command{ID: 1, End: &link.End{}})
+		<-h.GuardDone()
+		<-h.Lost()
+		h.Close()
 	}
 }

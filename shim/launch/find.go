@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/shim/factlog"
@@ -107,4 +108,43 @@ func (f Found) Remove() error {
 		return fmt.Errorf("remove folder of shim: %w", err)
 	}
 	return nil
+}
+
+// Stop ends a live shim without its daemon: by its stop ladder, or with force at once and
+// everything below it. It returns when the lock is free.
+func (f Found) Stop(ctx context.Context, force bool) error {
+	owner, err := folder.ReadOwner(f.Dir)
+	if err != nil {
+		return fmt.Errorf("stop shim of dataflow %s: %w", f.Dataflow, err)
+	}
+	w, err := newWatcher(owner.PID, f.Dir)
+	if errors.Is(err, syscall.ESRCH) {
+		return nil // gone already
+	}
+	if err != nil {
+		return fmt.Errorf("stop shim of dataflow %s: %w", f.Dataflow, err)
+	}
+	defer w.Close()
+	// Only while the lock is held is the pid known to be the shim's.
+	if held, err := folder.Held(f.Dir); err != nil || !held {
+		return err
+	}
+	if err := w.Signal(signalFor(force)); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop shim %d of dataflow %s: %w", owner.PID, f.Dataflow, err)
+	}
+	defer context.AfterFunc(ctx, w.Close)()
+	if !w.Wait() {
+		return fmt.Errorf("stop shim %d of dataflow %s: %w", owner.PID, f.Dataflow, ctx.Err())
+	}
+	if force {
+		return f.Clear()
+	}
+	return nil
+}
+
+func signalFor(force bool) syscall.Signal {
+	if force {
+		return syscall.SIGKILL
+	}
+	return syscall.SIGTERM
 }

@@ -126,6 +126,11 @@ func (t *Table) fork(r *request) (*Process, error) {
 		return nil, ErrClosed
 	}
 	pid, err := syscall.ForkExec(r.cmd.Program, r.cmd.Args, attr)
+	for try := 0; errors.Is(err, syscall.ETXTBSY) && try < 10; try++ {
+		// Another process, just forked, still has a program open that was written a moment ago.
+		time.Sleep(2 * time.Millisecond)
+		pid, err = syscall.ForkExec(r.cmd.Program, r.cmd.Args, attr)
+	}
 	if err != nil {
 		return nil, explain(r.cmd, err)
 	}
