@@ -79,7 +79,7 @@ func (c *flowConfig) barrier(views nodeViews) events.Event {
 		return events.DataflowStarted{}
 	case len(early) > 0:
 		first := slices.MinFunc(early, func(a, b string) int { return byEnd(views[a], views[b]) })
-		return events.DataflowStartFailed{Node: first, Reason: startFailedReason(c.UUID, first)}
+		return events.DataflowStartFailed{Node: first, Reason: "exited before initializing dora"}
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (c *flowConfig) effects(s flowState, sent sentFlow) []link.Command {
 	case !s.StartedAt.IsZero():
 		out = append(out, link.Command{Release: &link.Release{}})
 	case s.StartFailed != nil:
-		out = append(out, link.Command{Abort: &link.Abort{Reason: s.StartFailed.Reason}})
+		out = append(out, link.Command{Abort: &link.Abort{Reason: startFailedReason(c.UUID, s.StartFailed.Node)}})
 	case s.Stop != nil:
 		out = append(out, link.Command{Abort: &link.Abort{Reason: "The dataflow was stopped before all its nodes were ready."}})
 	}

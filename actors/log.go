@@ -37,7 +37,8 @@ func logNode(log *logrus.Entry, cfg *nodeConfig, before, after nodeState, r reco
 			log.Debug(e.Status)
 		}
 	case events.NodeStopStepped:
-		if e.Step == "sigterm" || e.Step == "sigkill" {
+		forced := e.Step == "sigkill" && before.LadderStep != "sigterm"
+		if (e.Step == "sigterm" || e.Step == "sigkill") && !forced {
 			log.Warnf("does not react to the stop: %s", ladderText(e.Step))
 		}
 	case events.NodeInputBroken:
@@ -83,7 +84,7 @@ func logFlow(log *logrus.Entry, s flowState, r record) {
 	case events.DataflowStarted:
 		log.Debug("all nodes are ready")
 	case events.DataflowStartFailed:
-		log.Errorf("the dataflow does not start: node %s exited before initializing dora", e.Node)
+		log.Warnf("the dataflow does not start: node %s %s", e.Node, e.Reason)
 	case events.DataflowStopRequested:
 		switch {
 		case e.Force:
