@@ -191,6 +191,10 @@ func (s *Shim) routerReports(n *node, f link.Fact) {
 		//lint:ignore SA2001 nothing is to be done under the lock
 		n.announced.Unlock()
 	}
+	if f.Dropped != nil {
+		s.drops.report(f)
+		return
+	}
 	s.facts.report(f)
 	if n != nil && f.Subscribed != nil {
 		s.mu.Lock()

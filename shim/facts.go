@@ -56,11 +56,12 @@ func (fs *facts) ack(seq uint64) {
 	fs.log.Ack(seq) // an acknowledgement that is not written is repeated: harmless
 }
 
-// after copies the unacknowledged facts that follow sequence number seq.
-func (fs *facts) after(seq uint64) []link.Fact {
+// after copies unacknowledged facts that follow sequence number seq, at most limit.
+func (fs *facts) after(seq uint64, limit int) []link.Fact {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	return append([]link.Fact(nil), fs.log.Unacked(seq+1)...)
+	all := fs.log.Unacked(seq + 1)
+	return append([]link.Fact(nil), all[:min(len(all), limit)]...)
 }
 
 func (fs *facts) bounds() (first, last uint64) {

@@ -41,7 +41,9 @@ func (s *Shim) checkHealth(n *node) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n.state == running && n.reason == "" && !n.stop.isKilled() {
-		n.reason = fmt.Sprintf("health check: nothing was read for %v", unread.Round(time.Millisecond))
+		n.reason = reasonHealth
+		s.facts.warn(n.spec.ID, n.generation, fmt.Sprintf("health check: events have waited for %v and the node reads none, so it is killed (health_check_timeout is %v)",
+			unread.Round(time.Millisecond), n.spec.HealthTimeout))
 		s.kill(n)
 	}
 }

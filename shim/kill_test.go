@@ -250,12 +250,22 @@ func TestKillAllThree(t *testing.T) {
 		}
 		return true
 	})
-	s.sweep(t)
-	if owner.Cgroup != "" {
-		s.gone(t, owner)
+	// A new shim in the same folder does not start beside the old one's processes.
+	h, err := launch.Launch(context.Background(), launch.Options{StateDir: s.state, Dataflow: dataflowID})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !missing(s.dir) {
-		t.Error("the folder is still there")
+	want := 0
+	if owner.Cgroup == "" {
+		want = 1 // the one without an environment
+	}
+	eventually(t, time.Second, "the old family is gone", func() bool { return len(tagged(s.tag)) == want })
+	h.Conn.Send(&link.Command{ID: 1, End: &link.End{}})
+	<-h.Lost()
+	h.Close()
+	<-h.GuardDone()
+	if !missing(s.dir) || !missing(owner.Socket) || owner.Cgroup != "" && !missing(owner.Cgroup) {
+		t.Error("folder, socket or cgroup are still there")
 	}
 }
 

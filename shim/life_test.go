@@ -460,9 +460,13 @@ func TestLaunchFails(t *testing.T) {
 		"ends at once":  {"/bin/false", "ended at once"},
 		"another thing": {"/bin/echo", "it printed: shim guard"},
 	} {
-		_, err := launch.Launch(context.Background(), launch.Options{Executable: c.program, StateDir: t.TempDir(), Dataflow: dataflowID})
+		state := t.TempDir()
+		_, err := launch.Launch(context.Background(), launch.Options{Executable: c.program, StateDir: state, Dataflow: dataflowID})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+		if found, err := launch.Find(state); len(found) != 0 || err != nil {
+			t.Errorf("%s: left %+v, %v", name, found, err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)

@@ -42,6 +42,12 @@ type node struct {
 	hold       *time.Timer
 }
 
+// Reasons for which the shim itself ends a node; the daemon counts them (link.Exited).
+const (
+	reasonHealth  = "health check"
+	reasonStartup = "startup timeout"
+)
+
 const (
 	// leftoverPatience bounds the killing of what a finished node left behind.
 	leftoverPatience = time.Second
@@ -207,7 +213,7 @@ func (s *Shim) startupExpired(n *node, generation uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n.generation == generation && n.state == running && n.stop == nil {
-		n.reason = "startup timeout"
+		n.reason = reasonStartup
 		s.kill(n)
 	}
 }

@@ -132,7 +132,7 @@ func open(cfg guard.Config) (*Shim, net.Listener, error) {
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	start, _ := contain.StartTime(os.Getpid())
-	s := &Shim{cfg: cfg, lock: lock, facts: facts, table: table, epoch: want.Epoch, exit: make(chan int, 1),
+	s := &Shim{cfg: cfg, lock: lock, facts: facts, drops: drops{facts: facts}, table: table, epoch: want.Epoch, exit: make(chan int, 1),
 		marks: newSegments(filepath.Join(cfg.Dir, folder.SegmentsName)),
 		owner: folder.Owner{
 			PID: os.Getpid(), StartTime: start, GuardPID: cfg.GuardPID, BootID: folder.BootID(),
@@ -188,6 +188,7 @@ func (s *Shim) end(why string, remove bool) {
 			fmt.Fprintf(os.Stderr, "shim: %s: some processes do not end (they may wait for a device)\n", why)
 		}
 		if !remove {
+			s.drops.daemon(true) // whatever waits is a fact now
 			s.flush()
 		}
 		s.finishLogs()

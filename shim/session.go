@@ -136,11 +136,7 @@ func (ss *session) write() {
 	}
 	var sent uint64
 	for {
-		facts := ss.shim.facts.after(sent)
-		more := len(facts) > batch
-		if more {
-			facts = facts[:batch]
-		}
+		facts := ss.shim.facts.after(sent, batch)
 		ss.mu.Lock()
 		out := ss.replies
 		ss.replies = nil
@@ -155,8 +151,8 @@ func (ss *session) write() {
 			ss.close()
 			return
 		}
-		if more {
-			continue
+		if len(facts) == batch {
+			continue // there may be more
 		}
 		if ending {
 			return // flushed

@@ -26,6 +26,7 @@ type Shim struct {
 	owner folder.Owner
 	lock  *folder.Lock
 	facts *facts
+	drops drops
 	table *spawn.Table
 	marks *segments
 
@@ -75,6 +76,7 @@ func (s *Shim) attach(ss *session) *session {
 	}
 	s.mu.Unlock()
 	s.facts.setWake(ss.poke)
+	s.drops.daemon(true)
 	return old
 }
 
@@ -86,6 +88,7 @@ func (s *Shim) detach(ss *session) {
 		return
 	}
 	s.session = nil
+	s.drops.daemon(false)
 	if s.load != nil && s.load.OrphanTimeout > 0 {
 		s.orphan = time.AfterFunc(s.load.OrphanTimeout, func() { s.wind("no daemon came back") })
 	}

@@ -117,12 +117,11 @@ func (l *Log) Ack(seq uint64) error {
 // Unacked returns the facts from sequence number seq on. The slice is only valid until
 // the next call.
 func (l *Log) Unacked(from uint64) []link.Fact {
-	for i := range l.unacked {
-		if l.unacked[i].Seq >= from {
-			return l.unacked[i:]
-		}
+	if len(l.unacked) == 0 || from > l.last {
+		return nil
 	}
-	return nil
+	first := l.unacked[0].Seq // they have no gap
+	return l.unacked[max(from, first)-first:]
 }
 
 // Bounds returns the first unacknowledged and the last sequence number (0, 0: none).

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dora-go/dora/shim/factlog"
 	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/guard"
 	"github.com/dora-go/dora/transport/link"
@@ -72,6 +73,11 @@ func Launch(ctx context.Context, o Options) (*Handle, error) {
 	} else if held {
 		owner, _ := folder.ReadOwner(dir)
 		return nil, fmt.Errorf("launch shim: dataflow %s has a live shim already (pid %d): %w", o.Dataflow, owner.PID, folder.ErrHeld)
+	}
+	// A shim that was killed with its guard may have left processes; they must not meet
+	// those of the new one.
+	if old, err := folder.ReadOwner(dir); err == nil && old.BootID == folder.BootID() {
+		clear(old)
 	}
 	if err := folder.WriteWant(dir, folder.Want{Token: o.Token, Epoch: o.Epoch}); err != nil {
 		return nil, fmt.Errorf("launch shim: %w", err)
@@ -215,7 +221,8 @@ func (h *Handle) explain(err error) error {
 	return err
 }
 
-// abandon gives up on a shim that was never reached.
+// abandon gives up on a shim that was never reached, and removes a folder that has no
+// history.
 func (h *Handle) abandon() {
 	if h.Conn != nil {
 		h.Conn.Close()
@@ -227,6 +234,16 @@ func (h *Handle) abandon() {
 		// The shim finds another token, should it still be on its way to the lock.
 		folder.WriteWant(h.dir, folder.Want{Token: "none-" + folder.NewName()})
 		h.guard.Signal(syscall.SIGTERM)
+		select {
+		case <-h.guardDone:
+		case <-time.After(time.Second):
+		}
+	}
+	if held, err := folder.Held(h.dir); err != nil || held {
+		return
+	}
+	if facts, err := factlog.Read(filepath.Join(h.dir, folder.FactsName)); err != nil || len(facts) == 0 {
+		os.RemoveAll(h.dir)
 	}
 }
 
