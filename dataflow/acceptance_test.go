@@ -146,3 +146,27 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("got  %s\nwant %s\n%v", s, want, diags)
 	}
 }
+
+// TestPlacesOfPlainTexts: spaces behind a text, and further lines of it, do not move
+// its place.
+func TestPlacesOfPlainTexts(t *testing.T) {
+	src := "nodes:\n  - id: a   \n    path: x y   \n    args: one\n      two   \n      three\n    outputs : [ o  , p ]   \n    env: {A  :  1  }\n    description: last\n      words"
+	root, bad := buildTree(src)
+	if bad != nil {
+		t.Fatalf("%+v", bad)
+	}
+	var got []string
+	for _, e := range root.child("nodes").items[0].entries {
+		got = append(got, fmt.Sprintf("%s %d:%d %d:%d", e.key, e.keyPos.Line, e.keyPos.Column, e.val.pos.Line, e.val.pos.Column))
+		for _, i := range e.val.items {
+			got = append(got, fmt.Sprintf("%s %d:%d", i.text, i.pos.Line, i.pos.Column))
+		}
+		for _, e := range e.val.entries {
+			got = append(got, fmt.Sprintf("%s %d:%d %d:%d", e.key, e.keyPos.Line, e.keyPos.Column, e.val.pos.Line, e.val.pos.Column))
+		}
+	}
+	want := "id 2:5 2:9, path 3:5 3:11, args 4:5 4:11, outputs 7:5 7:15, o 7:17, p 7:22, env 8:5 8:10, A 8:11 8:17, description 9:5 9:18"
+	if s := strings.Join(got, ", "); s != want {
+		t.Errorf("got  %s\nwant %s", s, want)
+	}
+}

@@ -23,6 +23,9 @@ func TestChunksChangeNothing(t *testing.T) {
 	for _, text := range texts {
 		compareChunks(t, text)
 	}
+	if _, bad := buildTree(largeText); bad != nil {
+		t.Errorf("the text with all the traps is not valid: %+v", bad)
+	}
 }
 
 // largeText has everything that must not be cut, at the depth of the outermost list.
@@ -39,9 +42,9 @@ quoted: "some words
   - words"
 single: 'it''s
   - text'
-flow: [a,
-  - b,
-  - c]
+flow: [a, "b
+  - b",
+  c]
 nodes:
   - id: a
     args: |

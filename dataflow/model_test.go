@@ -133,3 +133,32 @@ func TestUnsupported(t *testing.T) {
 	strict := mustParse(t, "strict_types: true\nnodes: []\n")
 	equal(t, "strict_types", len(Unsupported(strict)), 1)
 }
+
+// TestMergeKeys: written keys win over merged ones wherever they stand, and the first
+// merged mapping wins over the next.
+func TestMergeKeys(t *testing.T) {
+	d := mustParse(t, `env:
+  <<: [&one {A: one, B: one}, &two {A: two, C: two}]
+nodes:
+  - id: before
+    path: x
+    env: {A: own, <<: *one}
+  - id: after
+    path: x
+    env: {<<: *one, A: own}
+  - id: both
+    path: x
+    env: {<<: [*two, *one], Z: own}
+`)
+	text := func(vars []EnvVar) string {
+		var parts []string
+		for _, v := range vars {
+			parts = append(parts, v.Name+"="+v.Value.Text)
+		}
+		return strings.Join(parts, " ")
+	}
+	equal(t, "root", text(d.Env), "A=one B=one C=two")
+	equal(t, "before", text(d.Node("before").Env), "A=own B=one C=two")
+	equal(t, "after", text(d.Node("after").Env), "A=own B=one C=two")
+	equal(t, "both", text(d.Node("both").Env), "A=two B=one C=two Z=own")
+}
