@@ -81,6 +81,7 @@ func (a *flowActor) Receive(ctx actor.Context) {
 		a.nodeBroken(m)
 	}
 	if a.over() {
+		a.f.load = nil // what queries need stays; this can be large
 		ctx.Stop(a.self)
 	}
 }

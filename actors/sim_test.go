@@ -213,18 +213,17 @@ func startRequest(t *testing.T, uuid, yaml string) StartRequest {
 }
 
 // TestSimulation runs random dataflows under random faults. SIM_SEED runs one seed,
-// SIM_ROUNDS more of them.
+// SIM_ROUNDS that many from there (or from 1), SIM_LOG=1 shows the log.
 func TestSimulation(t *testing.T) {
-	rounds := 300
+	first, rounds := 1, 300
 	if testing.Short() {
 		rounds = 50
 	}
-	if n, err := strconv.Atoi(os.Getenv("SIM_ROUNDS")); err == nil {
-		rounds = n
-	}
-	first := 1
 	if n, err := strconv.Atoi(os.Getenv("SIM_SEED")); err == nil {
 		first, rounds = n, 1
+	}
+	if n, err := strconv.Atoi(os.Getenv("SIM_ROUNDS")); err == nil {
+		rounds = n
 	}
 	total := simStats{}
 	for seed := first; seed < first+rounds && !t.Failed(); seed++ {

@@ -33,6 +33,7 @@ type world struct {
 	instant bool // nothing takes time, and nothing is checked
 	full    bool // the store has failed or was full
 	trace   []string
+	cacheMu sync.Mutex
 	cache   map[string][]record // of stream
 }
 
@@ -89,6 +90,8 @@ func (w *world) note(format string, args ...any) {
 
 // stream reads a stream as it is on the disk.
 func (w *world) stream(name string) []record {
+	w.cacheMu.Lock()
+	defer w.cacheMu.Unlock()
 	if w.cache == nil {
 		w.cache = map[string][]record{}
 	}
