@@ -250,6 +250,7 @@ func TestKillAllThree(t *testing.T) {
 		}
 		return true
 	})
+	eventually(t, 3*time.Second, "the lock is free", func() bool { held, _ := folder.Held(s.dir); return !held })
 	// A new shim in the same folder does not start beside the old one's processes.
 	h, err := launch.Launch(context.Background(), launch.Options{StateDir: s.state, Dataflow: dataflowID})
 	if err != nil {

@@ -152,13 +152,14 @@ func open(cfg guard.Config) (*Shim, net.Listener, error) {
 // watchParent: the starter is gone, and with it everything goes, now.
 func (s *Shim) watchParent(pipe *os.File) {
 	awaitEOF(pipe)
+	s.alone.Store(true) // the guard may have been killed with it
 	s.end("its parent is gone", true)
 }
 
 // watchGuard: without a guard the nodes work on; whoever looks is told.
 func (s *Shim) watchGuard(pipe *os.File) {
 	awaitEOF(pipe)
-	s.unguarded.Store(true)
+	s.alone.Store(true)
 	s.facts.warn("", 0, "the shim's guard was killed; should the shim be killed, too, only the daemon can end what it leaves behind")
 }
 
@@ -197,7 +198,7 @@ func (s *Shim) end(why string, remove bool) {
 		if first, _ := s.facts.bounds(); remove || first == 0 {
 			os.RemoveAll(s.cfg.Dir)
 		}
-		if s.unguarded.Load() {
+		if s.alone.Load() || os.Getppid() != s.cfg.GuardPID {
 			contain.LeaveCgroup(s.cfg.Cgroup) // else the guard removes it
 		}
 		s.exit <- 0

@@ -45,7 +45,7 @@ type Shim struct {
 	ended    sync.Once
 	exit     chan int
 
-	unguarded atomic.Bool // the guard is gone
+	alone atomic.Bool // there may be no guard any more
 }
 
 // hello introduces this shim.

@@ -25,7 +25,8 @@ func BecomeSubreaper() error {
 // SetName sets the name of this process as ps and top show it.
 func SetName(name string) { os.WriteFile("/proc/self/comm", []byte(name), 0) }
 
-// Children lists the children of this process, zombies included.
+// Children lists the children of this process, zombies included. While some of them end,
+// the kernel may leave others out.
 func Children() []int {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -38,7 +39,7 @@ func Children() []int {
 			if _, err := os.Stat("/proc/self/task/" + t.Name()); err != nil {
 				continue // a thread that ended
 			}
-			return childrenByScan()
+			return ChildrenByScan()
 		}
 		for _, f := range strings.Fields(string(b)) {
 			if pid, err := strconv.Atoi(f); err == nil {
@@ -49,8 +50,9 @@ func Children() []int {
 	return pids
 }
 
-// childrenByScan is for kernels without /proc/<pid>/task/<tid>/children.
-func childrenByScan() []int {
+// ChildrenByScan finds the children in the whole process table: slower, but it leaves none
+// out, and it needs no /proc/<pid>/task/<tid>/children.
+func ChildrenByScan() []int {
 	self := os.Getpid()
 	var pids []int
 	for _, pid := range allPIDs() {

@@ -21,6 +21,9 @@ func SetName(string) {}
 // Children works on Linux only.
 func Children() []int { return nil }
 
+// ChildrenByScan works on Linux only.
+func ChildrenByScan() []int { return nil }
+
 // KillChildren reaps children that have ended.
 func KillChildren(limit time.Duration) bool {
 	start := time.Now()

@@ -102,22 +102,40 @@ func (t *Table) finish(p *Process, ws syscall.WaitStatus) {
 // KillLeftovers kills what a finished process left behind: processes that became children
 // of this one and carry its mark or belong to its session. It waits until they are gone,
 // at most limit.
+//
+// The kernel's list of children may leave some out while others end, so it has to be empty
+// twice, and once anything was found the whole process table is searched as well.
 func (p *Process) KillLeftovers(limit time.Duration) {
 	start := time.Now()
-	for {
-		found := false
-		for _, pid := range contain.Children() {
-			if p.table.isLive(pid) || !p.left(pid) {
-				continue
-			}
+	quiet, any := 0, false
+	for quiet < 2 {
+		found := p.killLeft(contain.Children())
+		if !found && any {
+			found = p.killLeft(contain.ChildrenByScan())
+		}
+		if found {
+			quiet, any = 0, true
+		} else {
+			quiet++
+		}
+		if time.Since(start) > limit {
+			return
+		}
+		if any {
+			time.Sleep(500 * time.Microsecond)
+		}
+	}
+}
+
+// killLeft kills those of the children that p left behind, and says whether there were any.
+func (p *Process) killLeft(children []int) (found bool) {
+	for _, pid := range children {
+		if !p.table.isLive(pid) && p.left(pid) {
 			found = true
 			p.table.killOrphan(pid)
 		}
-		if !found || time.Since(start) > limit {
-			return
-		}
-		time.Sleep(500 * time.Microsecond)
 	}
+	return found
 }
 
 // left says whether a child of this process stems from p.
