@@ -18,5 +18,6 @@
 //   - Nothing it started outlives it: see package contain and package guard.
 //   - A node's bad input ends that node's connection, never the shim.
 //
-// Messages between nodes are package route's. Start reading at Main, then Run.
+// Messages between nodes are package route's. Start reading at Main, then run (run.go),
+// commands.go (what a daemon orders) and node.go (one node's life).
 package shim

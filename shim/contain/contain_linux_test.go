@@ -152,7 +152,11 @@ func TestReadStat(t *testing.T) {
 func TestCgroup(t *testing.T) {
 	dir, err := CreateCgroup("test")
 	if err != nil {
-		t.Skip("no cgroup is delegated here:", err)
+		t.Log("nothing is delegated to this user, which is an ordinary answer:", err)
+		if dir != "" {
+			t.Error("an error, and yet a folder", dir)
+		}
+		return
 	}
 	sub := filepath.Join(dir, "of a node")
 	os.Mkdir(sub, 0o755)

@@ -7,5 +7,5 @@
 // a second after the pipe closed if it has not ended by itself, and the state folder is
 // removed. The guard opens no sockets and takes no orders.
 //
-// Start reading at Run.
+// Start reading at early.go (how a process becomes a guard), then Run.
 package guard
