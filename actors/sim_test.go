@@ -358,6 +358,9 @@ func (w *world) checkJournal(t *testing.T, d *Daemon, res Result, accepted []str
 			break
 		}
 		have[env.Stream+" "+env.Type] = true
+		if env.Type == "NodeFinished" && have[events.DataflowStream(w.flow)+" DataflowFinished"] {
+			t.Errorf("%s: its end was recorded after the end of its dataflow", env.Stream)
+		}
 	}
 	for _, a := range accepted {
 		if !have[a] {
