@@ -310,12 +310,24 @@ func (s *badgerStore) scan(from, to uint64, in interner) (out []events.Envelope,
 }
 
 // event decodes the event of an item.
-func (s *badgerStore) event(item *badger.Item, in interner) (env events.Envelope, err error) {
+func (s *badgerStore) event(item *badger.Item, in interner) (events.Envelope, error) {
+	return s.decode(item, in, true)
+}
+
+// decode decodes the event of an item; without its data, but for summaries, if they are
+// not wanted: Badger may take the memory away when the value was looked at.
+func (s *badgerStore) decode(item *badger.Item, in interner, data bool) (env events.Envelope, err error) {
 	key := item.Key()
 	verr := item.Value(func(value []byte) error {
 		var content []byte
-		if content, err = openValue(key, value); err == nil {
-			env, err = decodeRecord(slices.Clone(content), in)
+		if content, err = openValue(key, value); err != nil {
+			return nil
+		}
+		env, err = decodeRecord(content, in)
+		if data || isSummary(&env) {
+			env.Data = slices.Clone(env.Data)
+		} else {
+			env.Data = nil
 		}
 		return nil
 	})

@@ -335,7 +335,7 @@ func (s *badgerStore) examineEvents(ctx context.Context, txn *badger.Txn, check 
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		env, err := s.event(it.Item(), in)
+		env, err := s.decode(it.Item(), in, false)
 		if errors.Is(err, ErrNewer) {
 			return err
 		}

@@ -243,6 +243,9 @@ func openFull() error {
 	if os.Getenv("DISK_KIND") == "badger" {
 		return fmt.Errorf("Badger was opened with %d bytes free", diskFree())
 	}
+	if r := st.Recovery(); r.Cut != 0 {
+		return fmt.Errorf("a refused append left %d bytes behind", r.Cut)
+	}
 	return acknowledgedThere(st)
 }
 

@@ -70,7 +70,7 @@ func (x *index) add(env *events.Envelope) error {
 }
 
 func (s *streamIndex) noteSummary(env *events.Envelope) error {
-	if env.Type != (events.HistorySummarized{}).EventType() {
+	if !isSummary(env) {
 		return nil
 	}
 	e, err := events.Open(*env)
@@ -81,6 +81,10 @@ func (s *streamIndex) noteSummary(env *events.Envelope) error {
 		s.summarized = max(s.summarized, sum.LastSeq)
 	}
 	return nil
+}
+
+func isSummary(env *events.Envelope) bool {
+	return env.Type == (events.HistorySummarized{}).EventType()
 }
 
 // leftovers are the positions of events that a truncation should have removed.
