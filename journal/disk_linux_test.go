@@ -246,6 +246,48 @@ func openFull() error {
 	if r := st.Recovery(); r.Cut != 0 {
 		return fmt.Errorf("a refused append left %d bytes behind", r.Cut)
 	}
+	if err := acknowledgedThere(st); err != nil {
+		return err
+	}
+	if err := st.Close(); err != nil {
+		return err
+	}
+	return halfWritten()
+}
+
+// halfWritten appends without a reserve to a disk that takes half of an event.
+func halfWritten() error {
+	filler, err := os.Stat(diskPath("filler"))
+	if err != nil {
+		return err
+	}
+	if err := os.Truncate(diskPath("filler"), filler.Size()-8<<10); err != nil {
+		return err
+	}
+	st, err := journal.OpenFile(diskPath(journal.RunFileName), journal.OpenOptions{Reserve: -1})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	v, err := st.Version("a")
+	if err != nil {
+		return err
+	}
+	before, err := os.Stat(diskPath(journal.RunFileName))
+	if err != nil {
+		return err
+	}
+	again, err := appendUntilFull(st, v, false)
+	after, serr := os.Stat(diskPath(journal.RunFileName))
+	if err := errors.Join(err, serr); err != nil {
+		return err
+	}
+	if again != v || after.Size() != before.Size() {
+		return fmt.Errorf("%d events and %d bytes were written without space for one event", again-v, after.Size()-before.Size())
+	}
+	if err := st.Append(testContext, journal.Append{Stream: "b", Events: journaltest.Events(1, 1)}); err != nil {
+		return fmt.Errorf("a small event, for which there is space: %w", err)
+	}
 	return acknowledgedThere(st)
 }
 
