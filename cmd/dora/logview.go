@@ -182,7 +182,7 @@ func fieldsText(fields map[string]string) string {
 // printable shows control characters instead of obeying them, so that a log line can
 // not move the cursor, clear the screen or fake another line.
 func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) }) < 0 {
+	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) }) < 0 {
 		return s
 	}
 	var b strings.Builder
