@@ -159,6 +159,7 @@ func (d *Daemon) Start(ctx context.Context, r StartRequest) error {
 	}
 	f := newFlow(d, r.UUID, r.Descriptor, created)
 	f.load = load
+	close(f.known)
 	answer := make(chan error, 1)
 	f.create = &creation{event: created, reply: func(err error) { answer <- err }}
 	if err := d.register(f, r.Name); err != nil {
@@ -207,16 +208,20 @@ func (d *Daemon) forget(f *flow) {
 }
 
 // await waits for an answer, the end of the one who answers, or of the caller.
-func await(ctx context.Context, answer <-chan error, gone <-chan struct{}) error {
-	select {
-	case err := <-answer:
+func await[T any](ctx context.Context, answer <-chan T, gone <-chan struct{}) error {
+	result := func(v T) error {
+		err, _ := any(v).(error)
 		return err
+	}
+	select {
+	case v := <-answer:
+		return result(v)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-gone:
 		select {
-		case err := <-answer:
-			return err
+		case v := <-answer:
+			return result(v)
 		default:
 			return ErrEnded
 		}

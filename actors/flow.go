@@ -72,6 +72,10 @@ type flow struct {
 	// lost is set from the loss of a shim until the next one is wanted.
 	lost *lostShim
 
+	// known is closed when the present is known: at once for a new dataflow; after a
+	// recovery when all that the shim had to tell has come, or the shim is gone. Orders
+	// wait for it: they are about what runs now.
+	known    chan struct{}
 	started  chan struct{} // closed when the barrier opened
 	finished chan struct{} // closed when DataflowFinished is durable
 	gone     chan struct{} // closed when the shim is gone after that
@@ -118,7 +122,7 @@ func newFlow(d *Daemon, uuid string, desc *dataflow.Descriptor, created events.D
 		nodes: map[string]*nodeConfig{}, views: nodeViews{}, changed: nodeViews{},
 		nodePIDs: map[string]*actor.PID{}, nodeInbox: map[string][]nodeItem{},
 		sentNodes: map[string]sentNode{}, replies: map[uint64]func(*link.Reply){}, unwritten: map[string]bool{},
-		started: make(chan struct{}), finished: make(chan struct{}), gone: make(chan struct{}),
+		known: make(chan struct{}), started: make(chan struct{}), finished: make(chan struct{}), gone: make(chan struct{}),
 	}
 	f.ledgers = map[string]*ledger{"": {env: d.env, stream: events.DataflowStream(uuid)}}
 	for _, n := range desc.Nodes {
@@ -177,8 +181,15 @@ func (f *flow) arrive(incarnation int, seq uint64) bool {
 		return false
 	}
 	f.catchUp = 0
-	f.ready = f.shim != nil && f.loaded
+	f.setReady(f.shim != nil && f.loaded)
 	return f.ready
+}
+
+// setReady lets commands flow, or not; mu is held.
+func (f *flow) setReady(ready bool) {
+	if f.ready = ready; ready {
+		closeOnce(f.known)
+	}
 }
 
 func (f *flow) post(item inboxItem) {
@@ -342,6 +353,9 @@ func (f *flow) ask(ctx context.Context, answer <-chan error, msg any) error {
 	if isClosed(f.finished) {
 		return fmt.Errorf("dataflow %s %w", f.uuid, ErrEnded)
 	}
+	if err := await(ctx, f.known, f.gone); err != nil {
+		return f.ended(err)
+	}
 	f.mu.Lock()
 	pid := f.pid
 	f.mu.Unlock()
@@ -353,6 +367,9 @@ func (f *flow) ask(ctx context.Context, answer <-chan error, msg any) error {
 func (f *flow) askNode(ctx context.Context, node string, answer <-chan error, msg any) error {
 	if isClosed(f.finished) {
 		return fmt.Errorf("dataflow %s %w", f.uuid, ErrEnded)
+	}
+	if err := await(ctx, f.known, f.gone); err != nil {
+		return f.ended(err)
 	}
 	f.mu.Lock()
 	pid := f.nodePIDs[node]

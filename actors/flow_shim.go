@@ -193,7 +193,7 @@ func (a *flowActor) connect() {
 	}
 	a.f.mu.Lock()
 	a.f.loaded = true
-	a.f.ready = a.f.catchUp == 0 || a.f.arrived >= a.f.catchUp
+	a.f.setReady(a.f.catchUp == 0 || a.f.arrived >= a.f.catchUp)
 	a.f.mu.Unlock()
 	a.f.nudgeAll()
 }
@@ -221,6 +221,7 @@ func (f *flow) endShim(now time.Time, launchError string) {
 	shim := f.shim
 	f.shim, f.ready = nil, false
 	f.lost = &lostShim{At: now, Error: launchError}
+	closeOnce(f.known)
 	clear(f.replies)
 	f.mu.Unlock()
 	if shim != nil {

@@ -138,7 +138,11 @@ func failureText(res actors.Result) string {
 			consequential++
 			continue
 		}
-		fmt.Fprintf(&b, "  Node `%s` failed: %s\n", f.Node, f.Error)
+		if f.Node == "" { // the dataflow as a whole
+			fmt.Fprintf(&b, "  %s\n", f.Error)
+		} else {
+			fmt.Fprintf(&b, "  Node `%s` failed: %s\n", f.Node, f.Error)
+		}
 		for _, line := range f.Stderr {
 			fmt.Fprintf(&b, "    %s\n", printable(line))
 		}

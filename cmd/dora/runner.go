@@ -167,7 +167,11 @@ func reason(res actors.Result) string {
 	var parts []string
 	for _, f := range res.Failures {
 		if f.CausedBy == "" {
-			parts = append(parts, fmt.Sprintf("node %s %s", f.Node, f.Error))
+			if f.Node == "" {
+				parts = append(parts, f.Error)
+			} else {
+				parts = append(parts, fmt.Sprintf("node %s %s", f.Node, f.Error))
+			}
 		}
 	}
 	return strings.Join(parts, "; ")

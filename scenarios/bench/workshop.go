@@ -163,7 +163,7 @@ func (w *workshop) prepareRustNode(ctx context.Context) error {
 		if _, err := exec.LookPath("cargo"); err != nil {
 			return fmt.Errorf("%w\n  fix: install Rust 1.95 or newer, or leave the Rust rows out with --only", err)
 		}
-		err := w.build(ctx, filepath.Join(w.root, "scenarios", "bench", "rust"), "nice", "cargo", "build", "--release", "--locked",
+		err := w.build(ctx, filepath.Join(w.root, "scenarios", "bench", "rust"), "nice", "cargo", "build", "--release",
 			"--target-dir", w.rustTarget())
 		if err != nil {
 			return err
