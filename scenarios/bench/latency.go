@@ -18,7 +18,14 @@ type pace struct {
 	every  time.Duration
 	count  int // messages that are measured
 	warmUp int // messages before them
+	// acked skips ticks until the receiver is done with the message before: for messages
+	// that one contender needs far longer for than another, so that none queues them.
+	acked bool
 }
+
+// ackPatience is how long an acked sender waits: the message, or its acknowledgement, may
+// be lost.
+const ackPatience = 10 * time.Second
 
 func (p pace) String() string {
 	size := fmt.Sprintf("%d B", p.bytes)
@@ -27,6 +34,9 @@ func (p pace) String() string {
 		size = fmt.Sprintf("%d MiB", p.bytes>>20)
 	case p.bytes >= 1e6 && p.bytes%1e6 == 0:
 		size = fmt.Sprintf("%d MB", p.bytes/1e6)
+	}
+	if p.acked {
+		return fmt.Sprintf("%s, one at a time, every %v at most", size, p.every)
 	}
 	return fmt.Sprintf("%s every %v", size, p.every)
 }
@@ -50,7 +60,7 @@ const maxQueued = 0.25
 // pythonLatency measures official Python nodes, one sender and one receiver.
 func (w *workshop) pythonLatency(d dora, p pace, env []string) func(context.Context) (sample, error) {
 	return func(ctx context.Context) (sample, error) {
-		limit := time.Minute + 4*time.Duration(p.warmUp+p.count)*p.every
+		limit := 2*time.Minute + 4*time.Duration(p.warmUp+p.count)*p.every
 		r, err := w.newRun(ctx, d, w.pairGraph(p), env, limit)
 		if err != nil {
 			return sample{}, err
@@ -64,12 +74,16 @@ func (w *workshop) pythonLatency(d dora, p pace, env []string) func(context.Cont
 // skips ticks instead of catching up; the data's holds many, so that nothing is dropped.
 func (w *workshop) pairGraph(p pace) graph {
 	env := map[string]string{"BENCH_BYTES": strconv.Itoa(p.bytes), "BENCH_COUNT": strconv.Itoa(p.warmUp + p.count)}
-	return graph{Nodes: []graphNode{
-		{ID: "sender", Path: w.script("sender.py"), Outputs: []string{"data"}, Env: env,
-			Inputs: map[string]graphInput{"tick": {timer(p.every), 1}}},
-		{ID: "receiver", Path: w.script("receiver.py"), Env: env,
-			Inputs: map[string]graphInput{"data": {"sender/data", 100}}},
-	}}
+	sender := graphNode{ID: "sender", Path: w.script("sender.py"), Outputs: []string{"data"}, Env: env,
+		Inputs: map[string]graphInput{"tick": {timer(p.every), 1}}}
+	receiver := graphNode{ID: "receiver", Path: w.script("receiver.py"), Env: env,
+		Inputs: map[string]graphInput{"data": {"sender/data", 100}}}
+	if p.acked {
+		env["BENCH_PATIENCE"] = strconv.Itoa(int(ackPatience / p.every))
+		receiver.Outputs = []string{"ack"}
+		sender.Inputs["ack"] = graphInput{"receiver/ack", 10}
+	}
+	return graph{Nodes: []graphNode{sender, receiver}}
 }
 
 func timer(every time.Duration) string {

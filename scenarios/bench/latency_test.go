@@ -87,9 +87,9 @@ func TestArrivalBeforeSendingIsAnError(t *testing.T) {
 
 func TestPaceReadsAsUnits(t *testing.T) {
 	for want, p := range map[string]pace{
-		"8 B every 10ms":     {bytes: 8, every: 10 * time.Millisecond},
-		"16 MiB every 300ms": {bytes: 16 << 20, every: 300 * time.Millisecond},
-		"40 MB every 1s":     {bytes: 40_000_000, every: time.Second},
+		"8 B every 10ms":                         {bytes: 8, every: 10 * time.Millisecond},
+		"16 MiB every 300ms":                     {bytes: 16 << 20, every: 300 * time.Millisecond},
+		"40 MB, one at a time, every 1s at most": {bytes: 40_000_000, every: time.Second, acked: true},
 	} {
 		if p.String() != want {
 			t.Errorf("%q, want %q", p.String(), want)

@@ -29,17 +29,16 @@ const (
 // allRows is what the benchmark measures, in the order of the table. Limits are ratios
 // ours/peer of the medians.
 func allRows(w *workshop, short bool) []row {
-	// Counts and, for messages that the real dora needs a tenth of a second and more for,
-	// intervals that leave it time on a machine that has other work too.
-	small, count16, every16, count40 := 200, 20, 300*time.Millisecond, 8
+	small, count16, count40 := 200, 20, 10
 	if short {
-		small, count16, every16, count40 = 60, 5, 400*time.Millisecond, 4
+		small, count16, count40 = 60, 6, 4
 	}
+	ms := time.Millisecond
 	return []row{
-		pythonRow(w, "python-8B", pace{bytes: 8, every: 10 * time.Millisecond, count: small, warmUp: 5}, 1.05),
-		pythonRow(w, "python-1MiB", pace{bytes: 1 << 20, every: 10 * time.Millisecond, count: small, warmUp: 5}, 1.05),
-		pythonPoolRow(w, "python-16MiB", pace{bytes: 16 << 20, every: every16, count: count16, warmUp: 2}),
-		pythonPoolRow(w, "python-40MB", pace{bytes: 40_000_000, every: 800 * time.Millisecond, count: count40, warmUp: 2}),
+		pythonRow(w, "python-8B", pace{bytes: 8, every: 10 * ms, count: small, warmUp: 5}, 1.05),
+		pythonRow(w, "python-1MiB", pace{bytes: 1 << 20, every: 10 * ms, count: small, warmUp: 5}, 1.05),
+		pythonPoolRow(w, "python-16MiB", pace{bytes: 16 << 20, every: 50 * ms, count: count16, warmUp: 2, acked: true}),
+		pythonPoolRow(w, "python-40MB", pace{bytes: 40_000_000, every: 100 * ms, count: count40, warmUp: 2, acked: true}),
 		startRow(w, "start-go", nativeNode{"Go nodes", w.prepareGoNode, w.goNode}, 5),
 		startRow(w, "start-rust", nativeNode{"Rust nodes", w.prepareRustNode, w.rustNode}, 5),
 	}

@@ -31,7 +31,7 @@ func chainGraph(w *workshop, nodes int, p pace) graph {
 		last = id
 	}
 	receiver.Inputs = map[string]graphInput{"data": {last + "/data", 100}}
-	receiver.Outputs = []string{"done"}
+	receiver.Outputs = append(receiver.Outputs, "done")
 	receiver.Env["BENCH_ENOUGH"] = strconv.Itoa(enough)
 	g.Nodes = append(g.Nodes, receiver)
 	return g
