@@ -56,7 +56,7 @@
 //	160     u32   producer    heldslots       slots that the edge holds
 //	256     u64   both, CAS   tail            entries read or dropped
 //	384     u64   consumer    releasehead     tokens written
-//	512     u32   producer    want            1: ring my bell when you read or release
+//	512     u32   producer    want            ring my bell: 1 at every read and release, 2 when there is room
 //	640     u32   supervisor  producerstate   0 live, 1 gone
 //	704     u32   supervisor  consumerstate   0 live, 1 gone
 //	4096    -     producer    ring            entry i at 4096 + (i mod entries) * stride
@@ -98,7 +98,7 @@
 //
 // # Where to start reading
 //
-// writer.go and publish.go (sending), reader.go (receiving), bell.go (sleeping and
+// writer.go and publish.go (sending), reader.go and claim.go (receiving), bell.go (sleeping and
 // waking), then member.go (what the supervisor does when somebody dies). On systems
 // other than Linux everything compiles and NewSupervisor and Dial return ErrUnsupported.
 package shm

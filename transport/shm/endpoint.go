@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -52,6 +53,7 @@ type Endpoint struct {
 	waiting map[uint64]chan answer
 	lost    error
 	closing sync.Once
+	left    atomic.Bool // Close was called
 }
 
 type answer struct {
@@ -239,6 +241,9 @@ func (ep *Endpoint) attach(p *packet, edgeFD, bellFD int) error {
 // lose ends everything that needs the supervisor.
 func (ep *Endpoint) lose(err error) {
 	lost := fmt.Errorf("%w: %w", ErrDisconnected, err)
+	if ep.left.Load() {
+		lost = ErrClosed
+	}
 	ep.mu.Lock()
 	ep.lost = lost
 	waiting := ep.waiting
@@ -334,6 +339,7 @@ func (ep *Endpoint) broken(edge EdgeID, reason string) {
 // receivers see a regular end instead of a lost node.
 func (ep *Endpoint) Close() {
 	ep.closing.Do(func() {
+		ep.left.Store(true)
 		ep.conn.close(true)
 		<-ep.ended
 		if ep.heart != nil {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package shm
 
 import (
@@ -77,6 +79,7 @@ func TestProducerThatScribblesHarmsItself(t *testing.T) {
 		r.wait("the edge", e.Attached())
 		r.send(ebad, "out", pattern(100, 1), Header{})
 		r.send(ebad, "out", pattern(10_000, 1), Header{})
+		ebad.Writer.mu.Lock()
 		out := ebad.Writer.edges[0]
 		switch round % 7 {
 		case 0:
@@ -100,6 +103,7 @@ func TestProducerThatScribblesHarmsItself(t *testing.T) {
 		case 5: // "I am gone"
 			atomic.StoreUint32(out.producerState, stateGone)
 		}
+		ebad.Writer.mu.Unlock()
 		if round%7 == 0 { // garbage may look like an edge on which nothing happens
 			ebad.Close()
 		}
@@ -314,7 +318,9 @@ func TestLostWakeUpIsBounded(t *testing.T) {
 		_, err := b.Reader.Recv(t.Context())
 		got <- err
 	}()
+	a.Writer.mu.Lock()
 	word := a.Writer.edges[0].bell.sleep
+	a.Writer.mu.Unlock()
 	r.eventually("the receiver to sleep", func() bool { return atomic.LoadUint32(word)&1 != 0 && b.Reader.asleep.Load() })
 	time.Sleep(time.Millisecond)
 	disarm(word)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package shm
 
 import (
@@ -36,6 +38,7 @@ type process struct {
 	cmd    *exec.Cmd
 	errors *strings.Builder
 	count  int // processes so far
+	pid    atomic.Int64
 }
 
 func newPlayground(t *testing.T, exe string, o SupervisorOptions) *playground {
@@ -84,7 +87,11 @@ func (g *playground) spawn(p *process, faultSpec string) error {
 	cmd.Stderr = p.errors
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd = cmd
-	return cmd.Start()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.pid.Store(int64(cmd.Process.Pid))
+	return nil
 }
 
 // join makes the next incarnation of a node and connects it to all live others of the
@@ -312,7 +319,7 @@ func (g *playground) leftovers() error {
 	}
 	g.sup.mu.Unlock()
 	for _, p := range g.nodes {
-		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.cmd.Process.Pid))
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.pid.Load()))
 		if err != nil {
 			return err
 		}
@@ -323,12 +330,12 @@ func (g *playground) leftovers() error {
 				}
 			}
 		}
-		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.pid.Load()))
 		if err != nil {
 			return err
 		}
 		for _, fd := range fds {
-			to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.cmd.Process.Pid, fd.Name()))
+			to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.pid.Load(), fd.Name()))
 			if strings.Contains(to, "/memfd:") && fd.Name() != "3" {
 				return fmt.Errorf("%s has descriptor %s open: %s", p.node, fd.Name(), to)
 			}

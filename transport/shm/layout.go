@@ -74,6 +74,13 @@ const (
 	flagsKnown    = flagInline | flagArena | flagEnd | flagMetaSlot | flagProtected
 )
 
+// What a producer that waits wants, see geometry.roomy.
+const (
+	wantNothing = 0
+	wantAll     = 1 // ring at every read and release: slots are short
+	wantRoom    = 2 // ring when there is room for a few messages
+)
+
 // States of an edge's producer or consumer, written by the supervisor.
 const (
 	stateLive = 0
@@ -101,6 +108,13 @@ func geometryFor(queue int) (geometry, error) {
 		// way back; minRelease is for the last two.
 		Release: uint32(max(minRelease, powerOfTwo(entries+minRelease/2))),
 	}, nil
+}
+
+// roomy says whether a queue has room for so many messages that it is worth waking a
+// producer that waits for room. Waking it for each single one would make two processes
+// take turns at every message.
+func (g geometry) roomy(queued uint64) bool {
+	return queued+uint64(max(1, min(g.Cap/2, 8))) <= uint64(g.Cap)
 }
 
 // check says whether g could come from geometryFor.

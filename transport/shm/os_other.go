@@ -24,4 +24,5 @@ func closeFD(int)                                       {}
 func dupFD(int) (int, error)                            { return -1, ErrUnsupported }
 func futexWait(*uint32, uint32, time.Duration)          {}
 func futexWake(*uint32)                                 {}
+func yieldThread()                                      {}
 func socketPair() (*net.UnixConn, *net.UnixConn, error) { return nil, nil, ErrUnsupported }

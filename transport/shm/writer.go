@@ -56,7 +56,8 @@ type outEdge struct {
 	bytes   int64
 	drops   uint64
 	refused uint64 // withheld: the consumer held too much
-	waiting int    // goroutines that wait for this edge
+	forRoom int    // goroutines that wait for room in the queue
+	forSlot int    // goroutines that wait for messages to come back
 	ended   bool   // the end mark was written
 	gone    bool   // not to be touched any more
 }

@@ -1,0 +1,238 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+)
+
+// take claims the next message of an input's oldest edge.
+func (r *Reader) take(in *input) (Message, pollState) {
+	e := in.edges[0]
+	// Before head: what the producer published before it was gone is to be delivered.
+	state := atomic.LoadUint32(e.producerState)
+	for range 64 {
+		tail := atomic.LoadUint64(e.tail)
+		head := atomic.LoadUint64(e.head)
+		queued := head - tail
+		if queued == 0 {
+			if state == stateLive {
+				return Message{}, pollNone
+			}
+			return r.finish(in, Gone, nil), pollGot
+		}
+		if queued > uint64(e.geo.Entries) {
+			if atomic.LoadUint64(e.tail) != tail {
+				continue // the producer dropped messages in between
+			}
+			return r.finish(in, Broken, fmt.Errorf("it wrote %d as the number of messages sent; %d were read", head, tail)), pollGot
+		}
+		if m, ok := r.claim(in, e, tail); ok {
+			return m, pollGot
+		}
+	}
+	return Message{}, pollBusy
+}
+
+// claim copies entry i and then claims it: if the producer has dropped it meanwhile, and
+// perhaps used the entry again, the claim fails and the copy is thrown away.
+func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
+	b := e.entry(i)
+	var d descriptor
+	d.load(b)
+	bad := d.check() // reported only if the claim proves that the entry was whole
+	var h *hold
+	var inline []byte
+	if n := d.inlineBytes(); bad == nil && n > 0 {
+		h = holds.Get().(*hold)
+		h.buf = inlineBuffers.Get().(*inlineBuffer)
+		inline = h.buf.bytes()[:n]
+		copy(inline, b[entBytes:entBytes+n])
+	}
+	fault("entry.copied")
+	if !atomic.CompareAndSwapUint64(e.tail, i, i+1) {
+		if h != nil {
+			h.release(h.generation.Load())
+		}
+		return Message{}, false
+	}
+	fault("entry.claimed")
+	if want := atomic.LoadUint32(e.want); want == wantAll || want != wantNothing && e.geo.roomy(atomic.LoadUint64(e.head)-i-1) {
+		ring(e.bell.room)
+	}
+	if bad != nil {
+		return r.finish(in, Broken, fmt.Errorf("it wrote a message with %w", bad)), true
+	}
+	if d.flags&flagEnd != 0 {
+		return r.finish(in, Closed, nil), true
+	}
+	m := e.message()
+	m.Time, m.Seq, m.Protected = d.time, d.seq, d.flags&flagProtected != 0
+	if d.flags&flagArena != 0 {
+		if h == nil {
+			h = holds.Get().(*hold)
+		}
+		if err := r.borrow(e, &d, h, &m); err != nil {
+			h.release(h.generation.Load())
+			if errors.Is(err, ErrDisconnected) {
+				return r.finish(in, Gone, nil), true
+			}
+			return r.finish(in, Broken, err), true
+		}
+	} else {
+		m.Payload = inline[:d.length:d.length]
+		inline = inline[d.length:]
+	}
+	if d.flags&flagMetaSlot == 0 {
+		m.Meta = inline
+	}
+	if h != nil {
+		m.hold, m.generation = h, h.generation.Load()
+	}
+	return m, true
+}
+
+// inlineBytes is how many bytes follow the descriptor in the ring.
+func (d *descriptor) inlineBytes() int {
+	switch {
+	case d.flags&flagInline != 0:
+		return int(d.length + d.meta)
+	case d.flags&(flagArena|flagMetaSlot) == flagArena:
+		return int(d.meta)
+	}
+	return 0
+}
+
+func (e *inEdge) message() Message {
+	return Message{Input: e.Input, Edge: e.ID, Source: e.Peer, Output: e.Output, Incarnation: e.PeerIncarnation}
+}
+
+// borrow points the message at its slot.
+func (r *Reader) borrow(e *inEdge, d *descriptor, h *hold, m *Message) error {
+	r.loans.Lock()
+	seg := e.from.segments[d.segment]
+	if seg == nil {
+		r.loans.Unlock()
+		var err error
+		if seg, err = r.resolve(e, d.segment); err != nil {
+			return err
+		}
+		r.loans.Lock()
+	}
+	defer r.loans.Unlock()
+	if !d.within(uint64(len(seg.mem))) {
+		return fmt.Errorf("it wrote a message of %d bytes at %d of a segment of %d bytes", d.span(), d.offset, len(seg.mem))
+	}
+	seg.out++
+	e.out++
+	h.edge, h.seg, h.token = e, seg, token(d.slot, d.generation)
+	end := d.offset + uint64(d.length)
+	m.Payload = seg.mem[d.offset:end:end]
+	if d.flags&flagMetaSlot != 0 {
+		from := d.offset + alignUp(uint64(d.length), payloadUnit)
+		m.Meta = seg.mem[from : from+uint64(d.meta) : from+uint64(d.meta)]
+	}
+	return nil
+}
+
+// resolve gets a segment from the supervisor and maps it, read-only.
+func (r *Reader) resolve(e *inEdge, id uint32) (*remoteSegment, error) {
+	fault("segment.asked")
+	fd, size, err := r.ctl.resolve(e.ID, id)
+	if err != nil {
+		return nil, fmt.Errorf("it names the segment %d: %w", id, err)
+	}
+	defer closeFD(fd)
+	if _, err := checkMemfd(fd, segmentSeals, size); err != nil {
+		return nil, fmt.Errorf("its segment %d: %w", id, err)
+	}
+	mem, err := mapMemfd(fd, size, false)
+	if err != nil {
+		return nil, err
+	}
+	fault("segment.mapped")
+	r.loans.Lock()
+	defer r.loans.Unlock()
+	seg := &remoteSegment{mem: mem}
+	e.from.segments[id] = seg
+	return seg, nil
+}
+
+// returnLoan writes the token and lets go of the mappings.
+func (r *Reader) returnLoan(e *inEdge, seg *remoteSegment, t uint64) {
+	r.loans.Lock()
+	defer r.loans.Unlock()
+	at := e.geo.releaseOffset() + (e.written&uint64(e.geo.Release-1))*8
+	atomic.StoreUint64(word64(e.mem, at), t)
+	fault("token.written")
+	e.written++
+	atomic.StoreUint64(e.releaseHead, e.written)
+	fault("token.published")
+	if atomic.LoadUint32(e.want) == wantAll {
+		ring(e.bell.room)
+	}
+	e.out--
+	seg.out--
+	if seg.out == 0 && seg.leave {
+		unmap(seg.mem)
+		seg.mem = nil
+	}
+	e.letGo()
+}
+
+// letGo unmaps an edge that has ended when its last message is back.
+func (e *inEdge) letGo() {
+	if !e.open && e.out == 0 && e.mem != nil {
+		e.edge.close()
+		e.bell.close()
+	}
+}
+
+// finish ends the input's oldest edge and returns the message that says so.
+func (r *Reader) finish(in *input, reason EndReason, err error) Message {
+	e := in.edges[0]
+	in.edges = slices.Delete(in.edges, 0, 1)
+	m := e.message()
+	m.End = reason
+	if err != nil {
+		m.Err = fmt.Errorf("input %s: %s/%s does not keep the rules of shared memory: %w", e.Input, e.Peer, e.Output, err)
+		r.ctl.broken(e.ID, m.Err.Error())
+	}
+	r.shut(e)
+	r.ctl.drained(e.ID, reason.String())
+	return m
+}
+
+// shut lets go of an edge and, with the last one from that process, of its segments.
+func (r *Reader) shut(e *inEdge) {
+	r.loans.Lock()
+	defer r.loans.Unlock()
+	if !e.open {
+		return
+	}
+	e.open = false
+	e.letGo()
+	rem := e.from
+	if rem.edges--; rem.edges > 0 {
+		return
+	}
+	for id := range rem.segments {
+		rem.forget(id)
+	}
+	delete(r.remotes, e.PeerMember)
+}
+
+// forget unmaps a segment as soon as no message in it is on loan.
+func (rem *remote) forget(id uint32) {
+	seg := rem.segments[id]
+	if seg == nil {
+		return
+	}
+	delete(rem.segments, id)
+	seg.leave = true
+	if seg.out == 0 {
+		unmap(seg.mem)
+		seg.mem = nil
+	}
+}
