@@ -23,8 +23,8 @@ type Envelope struct {
 	Command string `json:"command,omitempty"`
 	Cause   string `json:"cause,omitempty"`
 	Trace   string `json:"trace,omitempty"`
-	// Source and SourceSeq: the fact of a shim that it was made from; appending
-	// the same fact twice is refused by the actor that keeps the cursor.
+	// SourceSeq numbers the shim's fact that it was made from; the actor that keeps the
+	// cursor refuses to append the same fact twice.
 	SourceSeq uint64          `json:"source_seq,omitempty"`
 	Data      json.RawMessage `json:"data"`
 }

@@ -135,14 +135,14 @@ func ballastThere() bool {
 	return false
 }
 
-// bulky is an event of about 20 kB, so that a disk fills soon but tables stay in use.
+// bulky is an event of about 60 kB, so that a disk fills soon but tables stay in use.
 func bulky(n uint64) events.Envelope {
 	env := journaltest.Event(int(n))
 	env.Data = append(fmt.Appendf(nil, `{"n":%d,"text":"`, n), bulkyText...)
 	return env
 }
 
-var bulkyText = strings.Repeat("x", 20000) + `"}`
+var bulkyText = strings.Repeat("x", 60000) + `"}`
 
 // appendUntilFull appends until the store refuses, which must be by ErrNoSpace, and
 // returns the version then.

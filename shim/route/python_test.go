@@ -37,13 +37,21 @@ func (g *rig) launch(id, script string, env ...string) *child {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	c := g.run(id, script, append(env, control...)...)
+	g.Spawned(id, 1)
+	return c
+}
+
+// run starts a script as a user would.
+func (g *rig) run(id, script string, env ...string) *child {
+	g.t.Helper()
 	path, err := filepath.Abs(filepath.Join("testdata", script))
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	c := &child{cmd: exec.Command(python(g.t), "-u", path), lines: make(chan string, 10000),
 		errs: &strings.Builder{}, done: make(chan struct{})}
-	c.cmd.Env = append(append(os.Environ(), env...), control...)
+	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stderr = c.errs
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it kills its group when its parent is gone
 	out, err := c.cmd.StdoutPipe()
@@ -51,9 +59,8 @@ func (g *rig) launch(id, script string, env ...string) *child {
 		g.t.Fatal(err)
 	}
 	if err := c.cmd.Start(); err != nil {
-		g.t.Fatal(err)
+		g.t.Fatalf("start %s: %v", id, err)
 	}
-	g.Spawned(id, 1)
 	go func() {
 		s := bufio.NewScanner(out)
 		for s.Scan() {
@@ -148,4 +155,60 @@ func TestOfficialNodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// line waits for a line that the node prints.
+func (c *child) line(t *testing.T, want string) {
+	t.Helper()
+	for deadline := time.After(30 * time.Second); ; {
+		select {
+		case l, ok := <-c.lines:
+			if strings.HasPrefix(l, want) {
+				return
+			}
+			if !ok {
+				t.Fatalf("it ended without %q:\n%s", want, c.errs)
+			}
+		case <-deadline:
+			t.Fatalf("it never printed %q", want)
+		}
+	}
+}
+
+// An official dynamic node finds its way, understands text that the router makes, and
+// every kind of control event.
+func TestOfficialDynamicNode(t *testing.T) {
+	python(t)
+	load := flow(t, "a: -> x out", "dyn: p=a/x out=a/out")
+	load.Nodes[0].SendStdoutAs = "out"
+	load.Nodes[1].Kind = link.KindDynamic
+	g := start(t, load)
+	a := g.running("a")[0]
+	dyn := g.run("dyn", "receiver.py", "NODE_ID=dyn", fmt.Sprint("DORA_DAEMON_LOCAL_LISTEN_PORT=", g.LocalPort()))
+	eventually(t, "the node subscribes", func() bool { return g.Phase("dyn") == "subscribed" })
+	g.Line("a", link.LogLine{Level: "stdout", Stream: "stdout", Message: "grüß"}, []byte("grüß\n"))
+	dyn.line(t, "TEXT out grüß")
+	for _, d := range []link.Deliver{{Event: "param_update", Key: "k", Value: []byte(`{"a":[1]}`)}, {Event: "param_deleted", Key: "k"}, {Event: "reload"}} {
+		d.Node = "dyn"
+		if err := g.Deliver(d); err != nil {
+			t.Fatal(err)
+		}
+		dyn.line(t, map[string]string{"param_update": "PARAM_UPDATE", "param_deleted": "PARAM_DELETED", "reload": "RELOAD"}[d.Event])
+	}
+	a.exit(1, link.Hold, "")
+	dyn.line(t, "NODE_RESTARTED a")
+	a = g.spawn("a", 2)
+	a.subscribe()
+	a.exit(2, link.Close, "exited with code 3")
+	dyn.line(t, "NODE_FAILED")
+	dyn.line(t, "STOP ALL_INPUTS_CLOSED")
+	select {
+	case <-dyn.done:
+		if !dyn.cmd.ProcessState.Success() {
+			t.Fatalf("%v:\n%s", dyn.cmd.ProcessState, dyn.errs)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the node does not end")
+	}
+	eventually(t, "the router sees it leave", func() bool { return g.Phase("dyn") == "" })
 }
