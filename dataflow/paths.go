@@ -97,7 +97,7 @@ func expandPath(path string, env []string) string {
 		}
 		b.WriteString(path[:i])
 		name, _, _, rest := varAt(path[i:])
-		value, ok := lookupEnv(env, name)
+		value, ok := LookupEnv(env, name)
 		if !ok || !slices.Contains(pathVariables, name) {
 			value = path[i : len(path)-len(rest)]
 		}
@@ -106,8 +106,8 @@ func expandPath(path string, env []string) string {
 	}
 }
 
-// lookupEnv finds the last value of a variable, the one that a process sees.
-func lookupEnv(env []string, name string) (string, bool) {
+// LookupEnv finds the last value of a variable, the one that a process sees.
+func LookupEnv(env []string, name string) (string, bool) {
 	for _, kv := range slices.Backward(env) {
 		if value, ok := strings.CutPrefix(kv, name+"="); ok {
 			return value, true
@@ -118,25 +118,47 @@ func lookupEnv(env []string, name string) (string, bool) {
 
 // searchFolders are the folders in which bare names are looked up, in order.
 func searchFolders(workingDir string, env []string) []string {
-	path, _ := lookupEnv(env, "PATH")
+	path, _ := LookupEnv(env, "PATH")
 	folders := filepath.SplitList(path)
-	if venv, ok := lookupEnv(env, "VIRTUAL_ENV"); ok && venv != "" {
+	if venv, ok := LookupEnv(env, "VIRTUAL_ENV"); ok && venv != "" {
 		return append([]string{filepath.Join(venv, "bin")}, folders...)
 	}
 	if onPath("uv", folders) == "" {
 		return folders
 	}
-	dir, err := filepath.Abs(workingDir)
-	for ; err == nil; dir = filepath.Dir(dir) {
-		bin := filepath.Join(dir, ".venv", "bin")
-		if info, err := os.Stat(bin); err == nil && info.IsDir() {
-			return append([]string{bin}, folders...)
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
+	if venv := NearestVenv(workingDir); venv != "" {
+		return append([]string{filepath.Join(venv, "bin")}, folders...)
 	}
 	return folders
+}
+
+// NearestVenv is the Python environment .venv of a folder, or of the nearest one above
+// that has one: what uv would use. Empty if there is none.
+func NearestVenv(dir string) string {
+	dir, err := filepath.Abs(dir)
+	for err == nil {
+		venv := filepath.Join(dir, ".venv")
+		if isFile(filepath.Join(venv, "pyvenv.cfg")) && isFile(filepath.Join(venv, "bin", "python")) {
+			return venv
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			break
+		}
+		dir = up
+	}
+	return ""
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// LookPath finds an executable file on the PATH of env; empty if there is none.
+func LookPath(name string, env []string) string {
+	path, _ := LookupEnv(env, "PATH")
+	return onPath(name, filepath.SplitList(path))
 }
 
 // onPath looks a program up. Relative folders are skipped: what starts should not

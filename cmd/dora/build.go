@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -75,22 +73,12 @@ func buildLines(d *dataflow.Descriptor, env []string) ([]buildLine, error) {
 func nodeEnv(n *dataflow.Node, host []string) []string {
 	var out []string
 	for _, v := range n.Env {
-		value, err := v.Value.Resolve(func(name string) (string, bool) { return lookup(host, name) })
+		value, err := v.Value.Resolve(func(name string) (string, bool) { return dataflow.LookupEnv(host, name) })
 		if err == nil {
 			out = append(out, v.Name+"="+value)
 		}
 	}
 	return out
-}
-
-// lookup returns the last value of a variable, as a program would see it.
-func lookup(env []string, name string) (string, bool) {
-	for _, kv := range slices.Backward(env) {
-		if v, ok := strings.CutPrefix(kv, name+"="); ok {
-			return v, true
-		}
-	}
-	return "", false
 }
 
 // runBuilds runs the build lines one after the other and says what it does.

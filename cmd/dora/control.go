@@ -2,49 +2,21 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/transport/ws"
 )
 
-// socketDir is the folder of control sockets: $XDG_RUNTIME_DIR/dora, else /run/dora if
-// it is ours, else DORA_HOME/run. Names are short because a socket path has 107 bytes.
-func socketDir() (string, error) {
-	var dirs []string
-	if x := os.Getenv("XDG_RUNTIME_DIR"); x != "" {
-		dirs = append(dirs, filepath.Join(x, "dora"))
-	}
-	if os.Geteuid() == 0 {
-		dirs = append(dirs, "/run/dora")
-	}
-	home, err := doraHome()
-	if err != nil {
-		return "", err
-	}
-	dirs = append(dirs, filepath.Join(home, "run"))
-	for _, d := range dirs {
-		if err = os.MkdirAll(d, 0o700); err == nil && len(d) < 80 {
-			return d, nil
-		}
-	}
-	return "", fmt.Errorf("no folder for control sockets: tried %v: %w\n  fix: set XDG_RUNTIME_DIR to a short path that you may write to", dirs, err)
-}
-
 // listenControl opens a control socket that only this user may use.
 func listenControl() (net.Listener, string, error) {
-	dir, err := socketDir()
+	path, err := folder.SocketPath()
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("control socket: %w", err)
 	}
-	var id [8]byte
-	_, _ = rand.Read(id[:])
-	path := filepath.Join(dir, hex.EncodeToString(id[:]))
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, "", fmt.Errorf("control socket: %w", err)

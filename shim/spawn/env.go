@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/transport/link"
 )
@@ -114,7 +115,7 @@ func userEnvironment(base []string, node *link.Node) (*environment, []string, er
 		value := v.Value
 		if v.FromHost {
 			var ok bool
-			if value, ok = lookup(base, v.Value); !ok {
+			if value, ok = dataflow.LookupEnv(base, v.Value); !ok {
 				return nil, warnings, fmt.Errorf("node `%s`: env `%s` wants the variable `%s` of this machine, which is not set; export it before the dataflow is started", node.ID, v.Name, v.Value)
 			}
 		}
@@ -138,14 +139,4 @@ func (e *environment) addControl(control []string) {
 		}
 		e.set(name, value)
 	}
-}
-
-// lookup finds a variable in KEY=VALUE entries; the last one counts.
-func lookup(entries []string, name string) (string, bool) {
-	for i := len(entries) - 1; i >= 0; i-- {
-		if v, ok := strings.CutPrefix(entries[i], name+"="); ok {
-			return v, true
-		}
-	}
-	return "", false
 }

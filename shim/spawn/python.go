@@ -6,11 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-)
 
-var errNotDir = syscall.ENOTDIR
+	"github.com/dora-go/dora/dataflow"
+)
 
 // Runner executes a short program and returns its standard output and error together.
 type Runner func(argv []string, dir string, env []string, limit time.Duration) (string, error)
@@ -47,13 +46,13 @@ func (p *python) find(dir string) (string, error) {
 }
 
 func (p *python) choose(dir string) (string, error) {
-	if venv, ok := lookup(p.env, "VIRTUAL_ENV"); ok {
+	if venv, ok := dataflow.LookupEnv(p.env, "VIRTUAL_ENV"); ok {
 		if path := filepath.Join(venv, "bin", "python"); filepath.IsAbs(venv) && isFile(path) {
 			return path, nil
 		}
 	}
-	if uv, err := lookPath("uv", p.env); err == nil {
-		if venv := nearestVenv(dir); venv != "" {
+	if uv := dataflow.LookPath("uv", p.env); uv != "" {
+		if venv := dataflow.NearestVenv(dir); venv != "" {
 			return filepath.Join(venv, "bin", "python"), nil
 		}
 		out, err := p.run([]string{uv, "python", "find"}, dir, p.env, 20*time.Second)
@@ -61,10 +60,10 @@ func (p *python) choose(dir string) (string, error) {
 			return path, nil
 		}
 	}
-	if path, err := lookPath("python", p.env); err == nil && p.isPython3(path, dir) {
+	if path := dataflow.LookPath("python", p.env); path != "" && p.isPython3(path, dir) {
 		return path, nil
 	}
-	if path, err := lookPath("python3", p.env); err == nil {
+	if path := dataflow.LookPath("python3", p.env); path != "" {
 		return path, nil
 	}
 	return "", errors.New("there is no `python3` on PATH; install Python 3, or activate an environment before the dataflow is started")
@@ -83,21 +82,6 @@ func (p *python) isPython3(path, dir string) bool {
 	}
 	out, err := p.run([]string{path, "--version"}, dir, p.env, 10*time.Second)
 	return err == nil && !strings.HasPrefix(strings.TrimSpace(out), "Python 2.")
-}
-
-// nearestVenv is the .venv of a folder or of the nearest one above that has one.
-func nearestVenv(dir string) string {
-	for {
-		venv := filepath.Join(dir, ".venv")
-		if isFile(filepath.Join(venv, "pyvenv.cfg")) && isFile(filepath.Join(venv, "bin", "python")) {
-			return venv
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return ""
-		}
-		dir = up
-	}
 }
 
 func isFile(path string) bool {

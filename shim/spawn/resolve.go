@@ -3,10 +3,8 @@ package spawn
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/dora-go/dora/dataflow"
@@ -101,8 +99,8 @@ func (r *Resolver) shell(c *Command, node *link.Node) error {
 	if !r.load.AllowShell {
 		return fmt.Errorf("node `%s`: Shell nodes are disabled by default (they run any command); allow them with --allow-shell-nodes or DORA_ALLOW_SHELL_NODES=true", node.ID)
 	}
-	sh, err := lookPath("sh", r.load.Env)
-	if err != nil {
+	sh := dataflow.LookPath("sh", r.load.Env)
+	if sh == "" {
 		sh = "/bin/sh"
 	}
 	c.Program, c.Args, c.Display = sh, []string{"sh", "-c", node.Args}, "sh -c"
@@ -122,12 +120,9 @@ func (r *Resolver) executable(c *Command, node *link.Node, env *environment) err
 	if filepath.Ext(path) == ".py" {
 		return r.script(c, node, env, path, args)
 	}
-	if err := checkExecutable(node, path); err != nil {
-		return err
-	}
 	if r.load.UV {
-		uv, err := lookPath("uv", r.load.Env)
-		if err != nil {
+		uv := dataflow.LookPath("uv", r.load.Env)
+		if uv == "" {
 			return fmt.Errorf("node `%s`: --uv was given, but there is no `uv` on PATH; install it or leave --uv out", node.ID)
 		}
 		c.Program, c.Args = uv, append([]string{"uv", "run", path}, args...)
@@ -157,16 +152,15 @@ func (r *Resolver) script(c *Command, node *link.Node, env *environment, path st
 			return nil
 		}
 	}
-	uv, err := lookPath("uv", r.load.Env)
-	if err != nil {
+	uv := dataflow.LookPath("uv", r.load.Env)
+	if uv == "" {
 		return fmt.Errorf("node `%s`: --uv was given, but there is no `uv` on PATH; install it or leave --uv out", node.ID)
 	}
 	c.Program, c.Args = uv, append([]string{"uv", "run", "python"}, tail...)
 	return nil
 }
 
-// find resolves a node's path: variables of an allow-list are expanded, a path that
-// exists below the working directory counts first, and a bare name is looked up on PATH.
+// find resolves a node's path by the rules that `dora run` checked it with.
 func find(node *link.Node, env []string) (string, error) {
 	if node.Path == "" {
 		return "", fmt.Errorf("node `%s` has no path", node.ID)
@@ -174,109 +168,13 @@ func find(node *link.Node, env []string) (string, error) {
 	if scheme, _, ok := strings.Cut(node.Path, "://"); ok && (scheme == "http" || scheme == "https") {
 		return "", fmt.Errorf("node `%s`: path %s is a URL, which cannot be run as it is; download it in `build:` and name the file", node.ID, node.Path)
 	}
-	path := expandPath(node.Path, env)
-	joined := path
-	if !filepath.IsAbs(path) {
-		joined = filepath.Join(node.WorkingDir, path)
+	file, err := dataflow.ResolveExecutable(node.Path, node.WorkingDir, env)
+	var bad *dataflow.PathError
+	if errors.As(err, &bad) && bad.Fix != "" {
+		return "", fmt.Errorf("node `%s`: %s; fix: %s", node.ID, bad.Reason, bad.Fix)
 	}
-	fi, err := os.Stat(joined)
-	switch {
-	case err == nil && fi.IsDir():
-		if strings.ContainsRune(path, '/') {
-			return "", fmt.Errorf("node `%s`: path %s is a directory; name a program or a .py script", node.ID, joined)
-		}
-	case err == nil:
-		return joined, nil
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNotDir):
-		return "", fmt.Errorf("node `%s`: path cannot be used: %w", node.ID, err)
-	}
-	if strings.ContainsRune(path, '/') {
-		return "", fmt.Errorf("node `%s`: there is no file %s; build it first (`dora build`), or correct `path: %s`", node.ID, joined, node.Path)
-	}
-	if found, err := lookPath(path, env, environmentBin(node.WorkingDir, env)...); err == nil {
-		return found, nil
-	}
-	return "", fmt.Errorf("node `%s`: there is no file %s and no program `%s` on PATH; build it first (`dora build`), or correct `path: %s`", node.ID, joined, path, node.Path)
-}
-
-// environmentBin are the program folders of the Python environments that count as active:
-// where uv would look before PATH.
-func environmentBin(dir string, env []string) []string {
-	var dirs []string
-	if venv, ok := lookup(env, "VIRTUAL_ENV"); ok && venv != "" {
-		dirs = append(dirs, filepath.Join(venv, "bin"))
-	} else if _, err := lookPath("uv", env); err == nil {
-		if venv := nearestVenv(dir); venv != "" {
-			dirs = append(dirs, filepath.Join(venv, "bin"))
-		}
-	}
-	return dirs
-}
-
-func checkExecutable(node *link.Node, path string) error {
-	fi, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("node `%s`: %w", node.ID, err)
+		return "", fmt.Errorf("node `%s`: %w", node.ID, err)
 	}
-	if !fi.Mode().IsRegular() {
-		return fmt.Errorf("node `%s`: %s is not a program (%s)", node.ID, path, fi.Mode().Type())
-	}
-	if fi.Mode().Perm()&0o111 == 0 {
-		return fmt.Errorf("node `%s`: %s is not executable; fix: chmod +x %s", node.ID, path, path)
-	}
-	return nil
-}
-
-// expandable are the variables that may be used in a path.
-var expandable = []string{"HOME", "USER", "DORA_WORKSPACE", "CARGO_MANIFEST_DIR", "PWD"}
-
-// expandPath replaces $NAME and ${NAME}. Everything else stays as it is written.
-func expandPath(path string, env []string) string {
-	var b strings.Builder
-	for {
-		i := strings.IndexByte(path, '$')
-		if i < 0 {
-			b.WriteString(path)
-			return b.String()
-		}
-		b.WriteString(path[:i])
-		name, length := variable(path[i:])
-		if value, ok := lookup(env, name); ok && slices.Contains(expandable, name) {
-			b.WriteString(value)
-		} else {
-			b.WriteString(path[i : i+length])
-		}
-		path = path[i+length:]
-	}
-}
-
-// variable reads the name after a dollar sign, and the length of the whole reference.
-func variable(s string) (name string, length int) {
-	if rest, ok := strings.CutPrefix(s, "${"); ok {
-		if end := strings.IndexByte(rest, '}'); end >= 0 {
-			return rest[:end], end + 3
-		}
-		return "", 1
-	}
-	n := 1
-	for n < len(s) && (s[n] == '_' || s[n] >= 'A' && s[n] <= 'Z' || s[n] >= 'a' && s[n] <= 'z' || n > 1 && s[n] >= '0' && s[n] <= '9') {
-		n++
-	}
-	return s[1:n], n
-}
-
-// lookPath finds an executable file in the given folders and then on the PATH of env. An
-// empty or relative entry of PATH is skipped: it would mean the shim's own folder.
-func lookPath(name string, env []string, first ...string) (string, error) {
-	path, _ := lookup(env, "PATH")
-	for _, dir := range append(first, filepath.SplitList(path)...) {
-		if !filepath.IsAbs(dir) {
-			continue
-		}
-		file := filepath.Join(dir, name)
-		if fi, err := os.Stat(file); err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o111 != 0 {
-			return file, nil
-		}
-	}
-	return "", fs.ErrNotExist
+	return file, nil
 }

@@ -298,10 +298,10 @@ func TestResolveExecutables(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"missing":             "no program `missing` on PATH",
+		"missing":             "nor a program `missing` on PATH",
 		"./tool2":             "build it first",
 		"plain":               "chmod +x",
-		"./node":              "is a directory",
+		"./node":              "is a folder",
 		"$SHELL/x":            "$SHELL/x", // not expanded
 		"https://x/y":         "is a URL",
 		"":                    "no path",
