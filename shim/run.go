@@ -153,6 +153,7 @@ func open(cfg guard.Config) (*Shim, net.Listener, error) {
 func (s *Shim) watchParent(pipe *os.File) {
 	awaitEOF(pipe)
 	s.alone.Store(true) // the guard may have been killed with it
+	contain.RemoveSocket(s.cfg.StarterSocket)
 	s.end("its parent is gone", true)
 }
 

@@ -19,8 +19,9 @@ import (
 // shimLauncher is the effect "a shim for this dataflow" under `dora run`: guard and shim
 // are real processes that hold a pipe of ours and end with us.
 type shimLauncher struct {
-	home string
-	show func(*link.LogLine)
+	home   string
+	show   func(*link.LogLine)
+	socket string // the control socket of this run, removed should we be killed
 
 	mu    sync.Mutex
 	shims []*runShim
@@ -31,7 +32,24 @@ func newShimLauncher(show func(*link.LogLine)) (*shimLauncher, error) {
 	if err != nil {
 		return nil, err
 	}
+	sweepDeadRuns(home)
 	return &shimLauncher{home: home, show: show}, nil
+}
+
+// sweepDeadRuns ends and removes what runs left behind whose `dora run`, guard and shim
+// were all killed in one instant, so that nobody was left to do it. A run that lives has
+// its record locked and looks after its own shim.
+func sweepDeadRuns(home string) {
+	found, err := launch.Find(home)
+	if err != nil {
+		return // starting our own shim will say what is wrong with the folder
+	}
+	for _, f := range found {
+		if f.Alive || !f.Owner.Run || liveByRecord(f.Dataflow)() {
+			continue
+		}
+		_ = f.Remove()
+	}
 }
 
 // logsCommandID marks our own command among those of the actors.
@@ -40,7 +58,7 @@ const logsCommandID = 1 << 62
 // Launch implements actors.Launcher.
 func (l *shimLauncher) Launch(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {
 	h, err := launch.Launch(ctx, launch.Options{StateDir: l.home, Dataflow: req.Dataflow, Token: req.Token, Epoch: req.Epoch,
-		Version: version, ParentPipe: true})
+		Version: version, ParentPipe: true, StarterSocket: l.socket})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dora-go/dora/shim/contain"
 )
 
 // runRecord is what `dora run` leaves under DORA_HOME/runs/<uuid>.json, so that other
@@ -126,6 +128,7 @@ func readRunRecord(path string) (*runRecord, error) {
 		}
 		if r.Status == "" {
 			r.Status, r.Reason = "Failed", "`dora run` was killed"
+			contain.RemoveSocket(r.Socket) // if guard and shim were killed with it, nobody else does
 		}
 	}
 	return &r, nil

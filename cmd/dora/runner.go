@@ -62,7 +62,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	defer func() { _ = r.daemon.Close(context.Background()) }()
 
-	record, finish, err := r.announce()
+	record, finish, err := r.announce(launcher)
 	if err != nil {
 		return err
 	}
@@ -83,11 +83,12 @@ func (r *runner) run(ctx context.Context) error {
 }
 
 // announce opens the control socket and records the run, so that other commands find it.
-func (r *runner) announce() (*runRecord, func(*runRecord, string, string), error) {
+func (r *runner) announce(launcher *shimLauncher) (*runRecord, func(*runRecord, string, string), error) {
 	l, socket, err := listenControl()
 	if err != nil {
 		return nil, nil, err
 	}
+	launcher.socket = socket
 	r.control = newControlServer(r)
 	go func() { _ = r.control.srv.Serve(l) }()
 	rec := &runRecord{UUID: r.uuid, PID: os.Getpid(), Socket: socket, Path: r.desc.File, WorkingDir: r.desc.Dir(),

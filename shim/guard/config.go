@@ -32,6 +32,8 @@ type Config struct {
 	NoCgroup   bool
 	// IdleTimeout is how long a shim without daemon, nodes and unread facts stays.
 	IdleTimeout time.Duration
+	// StarterSocket is a socket of the starter, removed when the starter is gone.
+	StarterSocket string
 	// Filled in by the guard.
 	GuardPID int
 	Cgroup   string
@@ -44,7 +46,7 @@ func (c Config) Encode() string {
 	b.WriteString(ConfigEnv + "=")
 	for i, v := range []string{c.Dir, c.Dataflow, c.Token, c.Version, c.Socket, c.Mark,
 		strconv.FormatBool(c.ParentPipe), strconv.FormatBool(c.NoCgroup), strconv.Itoa(c.GuardPID), c.Cgroup,
-		strconv.FormatInt(int64(c.IdleTimeout), 10)} {
+		strconv.FormatInt(int64(c.IdleTimeout), 10), c.StarterSocket} {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
@@ -74,6 +76,9 @@ func Decode(text string) (Config, error) {
 	c.GuardPID, _ = strconv.Atoi(v[8])
 	idle, _ := strconv.ParseInt(v[10], 10, 64)
 	c.IdleTimeout = time.Duration(idle)
+	if len(v) > 11 {
+		c.StarterSocket = v[11]
+	}
 	return c, nil
 }
 

@@ -43,6 +43,7 @@ func Run(c Config, program string, args []string) int {
 	if c.ParentPipe {
 		go func() {
 			awaitEOF(GuardParentFD)
+			contain.RemoveSocket(c.StarterSocket)
 			close(parentGone)
 			time.Sleep(parentPatience)
 			_ = shim.Kill()

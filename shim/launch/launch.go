@@ -40,6 +40,9 @@ type Options struct {
 	// ParentPipe ends the shim, and everything below, as soon as this process is gone or
 	// the Handle is closed (`dora run`).
 	ParentPipe bool
+	// StarterSocket is a socket of this process, removed with ParentPipe's end should this
+	// process be killed.
+	StarterSocket string
 	// NoCgroup leaves cgroups alone, even where they are delegated to this user.
 	NoCgroup bool
 	// IdleTimeout is how long the shim stays when it has no daemon, no node and nothing
@@ -123,6 +126,7 @@ func (h *Handle) startGuard(o Options, readyW *os.File) error {
 	cfg := guard.Config{
 		Dir: h.dir, Socket: socket, Dataflow: o.Dataflow, Token: o.Token, Version: o.Version,
 		ParentPipe: o.ParentPipe, NoCgroup: o.NoCgroup, IdleTimeout: o.IdleTimeout, Mark: folder.NewName(),
+		StarterSocket: o.StarterSocket,
 	}
 	env := o.Env
 	if env == nil {
