@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dora-go/dora/scenarios/leftovers"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -53,18 +55,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			home := filepath.Join(env.WorkDir, ".home")
-			for k, v := range map[string]string{
-				"HOME": home, "DORA_HOME": filepath.Join(home, ".dora"), "XDG_RUNTIME_DIR": filepath.Join(home, "r"),
-				"PATH": strings.Join([]string{bin, filepath.Dir(python), os.Getenv("PATH")}, ":"),
-				"BIN":  bin, "NO_COLOR": "1",
-			} {
-				env.Setenv(k, v)
+			w := leftovers.New(t) // looks when all scripts have ended
+			for _, kv := range w.Env() {
+				if k, v, _ := strings.Cut(kv, "="); slices.Contains(leftovers.Variables, k) {
+					env.Setenv(k, v)
+				}
 			}
-			mark := "dora-cli-test-" + filepath.Base(env.WorkDir) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-			env.Setenv("DORA_TEST_MARK", mark)
-			env.Defer(func() { assertNothingLeft(t, mark) })
-			return os.MkdirAll(filepath.Join(home, "r"), 0o700)
+			env.Setenv("PATH", strings.Join([]string{bin, filepath.Dir(python), os.Getenv("PATH")}, ":"))
+			env.Setenv("NO_COLOR", "1")
+			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dora":   func(ts *testscript.TestScript, neg bool, args []string) { expect(ts, code(neg), "dora", args) },
@@ -125,34 +124,4 @@ func cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
 	if took := time.Since(start); took < least || took > most {
 		ts.Fatalf("took %v, want %v to %v", took, least, most)
 	}
-}
-
-// assertNothingLeft looks for processes that carry the mark in their environment.
-func assertNothingLeft(t *testing.T, mark string) {
-	deadline := time.Now().Add(3 * time.Second)
-	for {
-		left := marked(mark)
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("processes left behind: %s", strings.Join(left, "; "))
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func marked(mark string) []string {
-	var left []string
-	procs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, p := range procs {
-		env, err := os.ReadFile(filepath.Join(p, "environ"))
-		if err != nil || !strings.Contains(string(env), mark) {
-			continue
-		}
-		cmdline, _ := os.ReadFile(filepath.Join(p, "cmdline"))
-		left = append(left, filepath.Base(p)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
-	}
-	return left
 }

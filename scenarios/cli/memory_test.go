@@ -10,23 +10,20 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dora-go/dora/scenarios/leftovers"
 )
 
 // rssLimit is what dora and its shim may have of anonymous memory whatever nodes do.
 const rssLimit = 128 << 20
 
-// command prepares `dora ARGS...` with a HOME of its own; processes of it carry mark.
-func command(t *testing.T, dir string, args ...string) (cmd *exec.Cmd, mark string) {
+// command prepares `dora ARGS...`; what it leaves behind fails the test.
+func command(t *testing.T, dir string, args ...string) (*exec.Cmd, *leftovers.Watch) {
 	t.Helper()
-	mark = fmt.Sprintf("dora-cli-test-%d-%d", os.Getpid(), time.Now().UnixNano())
-	if err := os.MkdirAll(filepath.Join(dir, "r"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(filepath.Join(bin, "dora"), args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME="+dir, "DORA_HOME="+dir+"/home", "XDG_RUNTIME_DIR="+dir+"/r",
-		"PATH="+bin+":"+os.Getenv("PATH"), "DORA_TEST_MARK="+mark, "NO_COLOR=1")
-	return cmd, mark
+	w := leftovers.New(t)
+	cmd := w.Command(dir, filepath.Join(bin, "dora"), args...)
+	cmd.Env = append(cmd.Env, "PATH="+bin+":"+os.Getenv("PATH"), "NO_COLOR=1")
+	return cmd, w
 }
 
 // A node that prints a line of 100 MB, one that announces a frame of 65 MiB, and one that
@@ -40,7 +37,7 @@ nodes:
   - {id: fast, path: testnode, args: "init send=out:0:0s", outputs: [out]}
   - {id: slow, path: testnode, args: init hang, inputs: {in: {source: fast/out, queue_size: 1000000}}}
 `)
-	cmd, mark := command(t, dir, "run", "dataflow.yml", "--stop-after", "4s", "--log-level", "warn")
+	cmd, w := command(t, dir, "run", "dataflow.yml", "--stop-after", "4s", "--log-level", "warn")
 	var stderr lockedBuffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
@@ -55,8 +52,8 @@ nodes:
 		case <-ended:
 			done = true
 		case <-time.After(50 * time.Millisecond):
-			for _, role := range []string{"run", "serve"} {
-				for _, p := range withRole(mark, role) {
+			for role, words := range map[string][]string{"run": {"run"}, "shim": {"shim", "serve"}} {
+				for _, p := range w.Find(words...) {
 					peak[role] = max(peak[role], rssAnon(p))
 				}
 			}
@@ -66,9 +63,8 @@ nodes:
 			}
 		}
 	}
-	assertNothingLeft(t, mark)
-	t.Logf("peak RssAnon: dora run %.1f MiB, shim %.1f MiB", float64(peak["run"])/(1<<20), float64(peak["serve"])/(1<<20))
-	if peak["run"] == 0 || peak["serve"] == 0 {
+	t.Logf("peak RssAnon: dora run %.1f MiB, shim %.1f MiB", float64(peak["run"])/(1<<20), float64(peak["shim"])/(1<<20))
+	if peak["run"] == 0 || peak["shim"] == 0 {
 		t.Fatalf("nothing was measured\n%s", stderr.String())
 	}
 	for role, rss := range peak {
@@ -83,20 +79,6 @@ func write(t *testing.T, dir, name, text string) {
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// withRole lists processes by a word of their arguments: "run" is the command, "serve"
-// the shim.
-func withRole(mark, role string) []int {
-	var pids []int
-	for _, p := range marked(mark) {
-		pid, args, _ := strings.Cut(p, " ")
-		words := strings.Fields(args)
-		if n, err := strconv.Atoi(pid); err == nil && len(words) > 2 && (words[1] == role || words[1] == "shim" && words[2] == role) {
-			pids = append(pids, n)
-		}
-	}
-	return pids
 }
 
 func rssAnon(pid int) int64 {
@@ -125,7 +107,7 @@ nodes:
 		file   string
 		second bool
 	}{{"good.yml", false}, {"deaf.yml", true}} {
-		cmd, mark := command(t, dir, "run", c.file)
+		cmd, _ := command(t, dir, "run", c.file)
 		var stderr lockedBuffer
 		cmd.Stderr = &stderr
 		if err := cmd.Start(); err != nil {
@@ -145,7 +127,6 @@ nodes:
 		if took := time.Since(start); took > 3*time.Second {
 			t.Errorf("%s: took %v", c.file, took)
 		}
-		assertNothingLeft(t, mark)
 	}
 }
 

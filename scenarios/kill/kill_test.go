@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,9 +111,7 @@ func round(t *testing.T, dataflow string, victims []string, after time.Duration)
 	time.Sleep(after)
 	var pids []int // found first, so that they are killed in one instant
 	for _, v := range victims {
-		if pid := find(w.Mark(), v, cmd.Process.Pid); pid != 0 {
-			pids = append(pids, pid)
-		}
+		pids = append(pids, w.Find(roles[v]...)...)
 	}
 	if len(pids) == 0 {
 		pids = []int{cmd.Process.Pid} // the victim was not born yet
@@ -158,39 +155,5 @@ func sweep(t *testing.T, w *leftovers.Watch, dir string) {
 	}
 }
 
-// find returns the process of a role: "run" is the one we started, shim and guard are
-// told apart by their arguments.
-func find(mark, role string, run int) int {
-	if role == "run" {
-		return run
-	}
-	for _, pid := range marked(mark) {
-		args := cmdline(pid)
-		if len(args) > 2 && args[1] == "shim" && (args[2] == "guard") == (role == "guard") {
-			return pid
-		}
-	}
-	return 0
-}
-
-func cmdline(pid int) []string {
-	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return strings.Split(string(raw), "\x00")
-}
-
-// marked lists the processes that have the mark in their environment.
-func marked(mark string) []int {
-	entries, _ := os.ReadDir("/proc")
-	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if err == nil && bytes.Contains(env, []byte(mark)) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
+// roles are the arguments by which the processes above the nodes are known.
+var roles = map[string][]string{"run": {"run"}, "guard": {"shim", "guard"}, "shim": {"shim", "serve"}}

@@ -67,9 +67,14 @@ func (p process) mark() string {
 	return ""
 }
 
-func (p process) String() string {
+// args are the program's name and its arguments.
+func (p process) args() []string {
 	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
-	return fmt.Sprintf("%d (parent %d): %s", p.pid, p.parent, bytes.ReplaceAll(bytes.TrimRight(raw, "\x00"), []byte{0}, []byte{' '}))
+	return strings.Split(strings.TrimRight(string(raw), "\x00"), "\x00")
+}
+
+func (p process) String() string {
+	return fmt.Sprintf("%d (parent %d): %s", p.pid, p.parent, strings.Join(p.args(), " "))
 }
 
 // listening are the TCP ports that somebody listens on, as "address inode".

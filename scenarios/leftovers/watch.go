@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -30,6 +31,9 @@ type Watch struct {
 	zenoh  int // files of Zenoh that may stay in the private /dev/shm
 	wait   time.Duration
 }
+
+// Variables are those of the environment that a watch makes private.
+var Variables = []string{"HOME", "DORA_HOME", "XDG_RUNTIME_DIR", "TMPDIR", markVariable}
 
 var serial atomic.Int64
 
@@ -103,6 +107,21 @@ func (w *Watch) Command(dir, program string, args ...string) *exec.Cmd {
 	cmd.Dir = dir
 	cmd.Env = w.Env()
 	return cmd
+}
+
+// Find lists the living processes of the test whose arguments, behind the program's name,
+// begin with these words: "run", or "shim", "serve".
+func (w *Watch) Find(words ...string) []int {
+	var pids []int
+	for _, p := range processes() {
+		if p.zombie || p.mark() != w.mark {
+			continue
+		}
+		if args := p.args(); len(args) > len(words) && slices.Equal(args[1:1+len(words)], words) {
+			pids = append(pids, p.pid)
+		}
+	}
+	return pids
 }
 
 // Check reports what is there now, without waiting: empty if nothing is.
