@@ -20,7 +20,7 @@ const fileReserve = 8 << 20
 // with its offset, and the file stays as it is.
 func OpenFile(path string, o OpenOptions) (*Journal, error) {
 	o = o.withDefaults(fileReserve, 0)
-	f, err := openOrCreateFile(path)
+	f, err := openOrCreateFile(path, !o.NoSync)
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +77,8 @@ func openFile(f *os.File, path string, o OpenOptions) (*Journal, error) {
 	return started(s, h.id.String(), path, scan.check.index, o, r)
 }
 
-// openOrCreateFile returns the open and locked file.
-func openOrCreateFile(path string) (*os.File, error) {
+// openOrCreateFile returns the open and locked file; sync says whether a new one is durable.
+func openOrCreateFile(path string, sync bool) (*os.File, error) {
 	for range 100 {
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if errors.Is(err, os.ErrNotExist) {
@@ -87,7 +87,7 @@ func openOrCreateFile(path string) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the journal: %w", err)
 		}
-		ok, err := settle(f, path)
+		ok, err := settle(f, path, sync)
 		if ok {
 			return f, nil
 		}
@@ -102,7 +102,7 @@ func openOrCreateFile(path string) (*os.File, error) {
 
 // settle locks f, which was opened as path or path.new, and makes sure that it is the
 // file at path afterwards. False without an error: another process was faster.
-func settle(f *os.File, path string) (bool, error) {
+func settle(f *os.File, path string, sync bool) (bool, error) {
 	if err := lockFile(f); err != nil {
 		if errors.Is(err, ErrLocked) {
 			return false, fmt.Errorf("%w: %s", ErrLocked, path)
@@ -129,11 +129,11 @@ func settle(f *os.File, path string) (bool, error) {
 	if there, err = os.Stat(path + ".new"); err != nil || !os.SameFile(mine, there) {
 		return false, nil
 	}
-	return true, create(f, path)
+	return true, create(f, path, sync)
 }
 
 // create writes an empty journal into f, the file path.new, and gives it its name.
-func create(f *os.File, path string) error {
+func create(f *os.File, path string, sync bool) error {
 	id, err := newJournalID()
 	if err != nil {
 		return err
@@ -145,10 +145,12 @@ func create(f *os.File, path string) error {
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("create %s: %w", path, err)
+	if sync {
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("create %s: %w", path, err)
+		}
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(path+".new", path); err != nil || !sync {
 		return err
 	}
 	return syncDir(path)
