@@ -71,7 +71,10 @@ func begin(ctx context.Context, cfg *nodewire.Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(n.ctx, func() { n.queue.close(context.Cause(n.ctx)) })
+	context.AfterFunc(n.ctx, func() {
+		n.queue.close(context.Cause(n.ctx))
+		n.dispatch.close(context.Cause(n.ctx))
+	})
 	return n, nil
 }
 

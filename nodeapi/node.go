@@ -29,6 +29,8 @@ type Node struct {
 	link  transport
 	queue *queue
 	log   *slog.Logger
+	// dispatch stands between the queue and who receives: the loop and the helpers.
+	dispatch *dispatcher
 
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -65,6 +67,8 @@ func startWith(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clock,
 		received: make(chan struct{}),
 		outputs:  make(map[string]outputState, len(cfg.Outputs)),
 	}
+	n.dispatch = newDispatcher(n.next, newAside(cfg.Inputs))
+	n.queue.flushed = n.dispatch.flush
 	for _, o := range cfg.Outputs {
 		n.outputs[o] = outputOpen
 	}
@@ -126,7 +130,13 @@ func (n *Node) Dropped() map[string]uint64 { return n.queue.drops() }
 // after a Stop and the messages that were queued before it, or when the connection to
 // the daemon is lost, which an Error event reports first. If ctx or the node's own
 // context is done, Recv returns its error; after Close, ErrClosed.
-func (n *Node) Recv(ctx context.Context) (Event, error) {
+//
+// Answers that a [ServiceClient] or an [ActionClient] waits for are no events: they go
+// to whoever waits.
+func (n *Node) Recv(ctx context.Context) (Event, error) { return n.dispatch.recv(ctx) }
+
+// next takes an event from the queue.
+func (n *Node) next(ctx context.Context) (Event, error) {
 	for {
 		it, err := n.queue.pop(ctx)
 		if err != nil {
@@ -172,6 +182,7 @@ func (n *Node) Close() error {
 
 func (n *Node) close() error {
 	n.queue.close(ErrClosed)
+	n.dispatch.close(ErrClosed)
 	err := n.link.unsubscribe()
 	<-n.received
 	n.mu.Lock()

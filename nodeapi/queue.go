@@ -131,6 +131,9 @@ type queue struct {
 	urgent  []item
 	ordered []item
 	seq     uint64
+	// flushed, if set, hears of inputs whose older messages are obsolete, also those
+	// that were popped and not delivered.
+	flushed func(input string)
 	// state of the stream
 	stopping bool  // Stop was popped: only messages follow
 	sealed   bool  // nothing is pushed any more
@@ -211,6 +214,9 @@ func (q *queue) accept(it item) bool {
 	}
 	if it.ev.Message.Flags&nodewire.Flush != 0 {
 		in.flush()
+		if q.flushed != nil {
+			q.flushed(in.id)
+		}
 	}
 	if in.len() >= in.limit {
 		if in.backpressure {
