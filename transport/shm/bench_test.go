@@ -4,11 +4,7 @@ package shm
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +21,7 @@ import (
 //	BenchmarkStream     msg/s and GB/s with a queue of 10 and a receiver that keeps up
 //
 // copy: the payload lies complete in the sender's own memory before; loan: in the slot.
-// socket is a Unix stream socket between two Go processes; floor is C (testdata/floor.c).
+// floor is C. The comparison with other transports is scenarios/bench.
 
 var benchSizes = []int{8, 4 << 10, 64 << 10, 1 << 20, 4 << 20, 16 << 20}
 
@@ -49,9 +45,6 @@ func BenchmarkRoundTrip(b *testing.B) {
 			}
 		}
 	}
-	for _, size := range benchSizes {
-		b.Run("socket/"+sizeName(size), func(b *testing.B) { reportMicros(b, socketRoundTrip(b, size, b.N)) })
-	}
 }
 
 func BenchmarkStream(b *testing.B) {
@@ -67,9 +60,6 @@ func BenchmarkStream(b *testing.B) {
 		for _, size := range benchSizes {
 			b.Run(fmt.Sprintf("%s/%s", how, sizeName(size)), func(b *testing.B) { reportRate(b, size, shmStream(b, size, how == "loan", b.N)) })
 		}
-	}
-	for _, size := range benchSizes {
-		b.Run("socket/"+sizeName(size), func(b *testing.B) { reportRate(b, size, socketStream(b, size, b.N)) })
 	}
 }
 
@@ -89,7 +79,11 @@ func median(v []time.Duration) int64 {
 	return v[len(v)/2].Nanoseconds()
 }
 
-// floorProgram compiles testdata/floor.c once and returns a function that runs it.
+// floorSource is the C program that measures what the machine can do.
+const floorSource = "../../scenarios/bench/floor/floor.c"
+
+// floorProgram compiles the floor once and returns a function that runs it and gives the
+// median in nanoseconds.
 func floorProgram(b *testing.B) func(args ...string) int64 {
 	b.Helper()
 	gcc, err := exec.LookPath("gcc")
@@ -97,19 +91,23 @@ func floorProgram(b *testing.B) func(args ...string) int64 {
 		b.Fatal("the floor is measured by a C program: install gcc: ", err)
 	}
 	exe := filepath.Join(b.TempDir(), "floor")
-	if out, err := exec.Command(gcc, "-O2", "-o", exe, "testdata/floor.c").CombinedOutput(); err != nil {
-		b.Fatalf("compile testdata/floor.c: %v\n%s", err, out)
+	if out, err := exec.Command(gcc, "-O2", "-o", exe, floorSource).CombinedOutput(); err != nil {
+		b.Fatalf("compile %s: %v\n%s", floorSource, err, out)
 	}
 	return func(args ...string) int64 {
 		out, err := exec.Command(exe, args...).Output()
 		if err != nil {
 			b.Fatalf("floor %v: %v", args, err)
 		}
-		ns, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
-		if err != nil {
-			b.Fatal(err)
+		var v []time.Duration
+		for _, line := range strings.Fields(string(out)) {
+			ns, err := strconv.ParseInt(line, 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			v = append(v, time.Duration(ns))
 		}
-		return ns
+		return median(v)
 	}
 }
 
@@ -236,9 +234,6 @@ func benchChild() int {
 
 func benchAnswer() error {
 	each := os.Getenv("DORA_SHM_TEST_MODE") == "each"
-	if path := os.Getenv("DORA_SHM_TEST_STREAM"); path != "" {
-		return socketAnswer(path, each)
-	}
 	spin, _ := time.ParseDuration(os.Getenv("DORA_SHM_TEST_SPIN"))
 	ep, err := Dial(os.Getenv("DORA_SHM_TEST_SOCKET"), os.Getenv("DORA_SHM_TEST_TOKEN"), Options{Spin: spin})
 	if err != nil {
@@ -267,111 +262,13 @@ func benchAnswer() error {
 	}
 }
 
-func socketPeer(b testing.TB, answer string) net.Conn {
-	b.Helper()
-	path := benchSocket(b)
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	peer(b, "DORA_SHM_TEST_STREAM="+path, "DORA_SHM_TEST_MODE="+answer)
-	c, err := l.Accept()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { c.Close() })
-	return c
-}
-
-// writeFrame sends a length and a payload with one system call.
-func writeFrame(c net.Conn, payload []byte) error {
-	var head [8]byte
-	binary.LittleEndian.PutUint64(head[:], uint64(len(payload)))
-	bufs := net.Buffers{head[:], payload}
-	_, err := bufs.WriteTo(c)
-	return err
-}
-
-func socketAnswer(path string, each bool) error {
-	c, err := net.Dial("unix", path)
-	if err != nil {
-		return err
-	}
-	var buf []byte
-	var head [8]byte
-	for {
-		if _, err := io.ReadFull(c, head[:]); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		n := int(binary.LittleEndian.Uint64(head[:]))
-		if n > len(buf) {
-			buf = make([]byte, n)
-		}
-		if _, err := io.ReadFull(c, buf[:n]); err != nil {
-			return err
-		}
-		if each || buf[0] == 1 {
-			if _, err := c.Write(head[:]); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func socketRoundTrip(b testing.TB, size, n int) int64 {
-	c := socketPeer(b, "each")
-	payload := pattern(size, 1)
-	var answer [8]byte
-	v := make([]time.Duration, 0, n)
-	for i := range n + 20 {
-		t0 := time.Now()
-		if err := writeFrame(c, payload); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.ReadFull(c, answer[:]); err != nil {
-			b.Fatal(err)
-		}
-		if i >= 20 {
-			v = append(v, time.Since(t0)/2)
-		}
-	}
-	return median(v)
-}
-
-func socketStream(b testing.TB, size, n int) time.Duration {
-	c := socketPeer(b, "last")
-	payload := pattern(size, 1)
-	var answer [8]byte
-	send := func(n int) {
-		for i := range n {
-			payload[0] = 0
-			if i == n-1 {
-				payload[0] = 1
-			}
-			if err := writeFrame(c, payload); err != nil {
-				b.Fatal(err)
-			}
-		}
-		if _, err := io.ReadFull(c, answer[:]); err != nil {
-			b.Fatal(err)
-		}
-	}
-	send(30)
-	t0 := time.Now()
-	send(n)
-	return time.Since(t0)
-}
-
 // TestBenchmarkPeers runs both sides of each benchmark for a moment, so that they do not
 // rot.
 func TestBenchmarkPeers(t *testing.T) {
-	if shmRoundTrip(t, 5000, true, time.Microsecond, 3) <= 0 || socketRoundTrip(t, 5000, 3) <= 0 {
+	if shmRoundTrip(t, 5000, true, time.Microsecond, 3) <= 0 {
 		t.Error("no time passed")
 	}
-	if shmStream(t, 5000, true, 30) <= 0 || shmStream(t, 8, false, 30) <= 0 || socketStream(t, 5000, 30) <= 0 {
+	if shmStream(t, 5000, true, 30) <= 0 || shmStream(t, 8, false, 30) <= 0 {
 		t.Error("no time passed")
 	}
 }
