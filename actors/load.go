@@ -79,12 +79,12 @@ func loadNode(r StartRequest, n *dataflow.Node, host func(string) (string, bool)
 		return link.Node{}, err
 	}
 	node := link.Node{
-		ID: n.ID, Kind: kind, Path: n.Path, Args: n.Args, WorkingDir: r.WorkingDir, Env: env,
+		ID: n.ID, Kind: kind, Path: n.Path, Args: n.Args, WorkingDir: workingDir(r, n), Env: env,
 		OutputTypes: textMap(n.OutputTypes), InputTypes: textMap(n.InputTypes), OutputFraming: textMap(n.OutputFraming),
 		SendStdoutAs: n.SendStdoutAs, SendLogsAs: n.SendLogsAs, MinLogLevel: string(n.MinLogLevel),
 		MaxLogSize: n.MaxLogSize, MaxRotatedFiles: n.MaxRotatedFiles,
 		CPUAffinity: n.CPUAffinity, PoolSize: n.PoolSize,
-		StartupTimeout: n.StartupTimeout, HealthTimeout: n.HealthCheckTimeout, HasBuild: len(n.Build) > 0,
+		StartupTimeout: n.StartupTimeout, HealthTimeout: n.HealthCheckTimeout, HasBuild: len(n.BuildLines()) > 0,
 	}
 	for _, o := range n.Outputs {
 		node.Outputs = append(node.Outputs, o.ID)
@@ -93,6 +93,13 @@ func loadNode(r StartRequest, n *dataflow.Node, host func(string) (string, bool)
 		node.Inputs = append(node.Inputs, loadInput(in))
 	}
 	return node, nil
+}
+
+func workingDir(r StartRequest, n *dataflow.Node) string {
+	if n.WorkingDir != "" {
+		return n.WorkingDir
+	}
+	return r.WorkingDir
 }
 
 func kindOf(n *dataflow.Node, allowShell bool) (link.Kind, error) {

@@ -85,6 +85,14 @@ func (d *Descriptor) Node(id string) *Node { return d.byID[id] }
 // Dir is the folder of the descriptor file, the base of relative paths.
 func (d *Descriptor) Dir() string { return filepath.Dir(d.File) }
 
+// NodeDir is the folder that a node runs and is built in.
+func (d *Descriptor) NodeDir(n *Node) string {
+	if n.WorkingDir != "" {
+		return n.WorkingDir
+	}
+	return d.Dir()
+}
+
 // TypeRule says that type From may flow into an input of type To.
 type TypeRule struct {
 	From, To string
@@ -126,10 +134,14 @@ type Node struct {
 
 	Git              string
 	Branch, Tag, Rev string
-	Hub              string
-	Module           string
-	Params           []Param
-	Operators        []*Operator
+	// WorkingDir is where the node runs and is built, absolute; empty: in the
+	// descriptor's folder. Commit is what the clone was taken from. Both are set by
+	// whoever fetched the sources, not by Parse.
+	WorkingDir, Commit string
+	Hub                string
+	Module             string
+	Params             []Param
+	Operators          []*Operator
 	// SingleOperator: `operator:` was written instead of `operators:`; consumers may
 	// leave the operator's id out.
 	SingleOperator bool
@@ -164,6 +176,26 @@ type Node struct {
 	CPUAffinity []int
 	// Deploy is the placement; the dataflow's where the node has none (nil: none).
 	Deploy *Deploy
+}
+
+// BuildLines are the build commands of the node and of its operators, in their order.
+func (n *Node) BuildLines() []BuildLine {
+	lines := n.Build[:len(n.Build):len(n.Build)]
+	for _, o := range n.Operators {
+		lines = append(lines, o.Build...)
+	}
+	return lines
+}
+
+// IsPython reports whether the node is run by a Python interpreter: a script, or Python
+// operators.
+func (n *Node) IsPython() bool {
+	for _, o := range n.Operators {
+		if o.Source == OperatorPython {
+			return true
+		}
+	}
+	return filepath.Ext(n.Path) == ".py"
 }
 
 // Ports are what a node or an operator receives and sends.

@@ -22,7 +22,7 @@ func CheckPaths(d *Descriptor, env []string) Diagnostics {
 			continue
 		}
 		var bad *PathError
-		if _, err := ResolveExecutable(n.Path, d.Dir(), env); errors.As(err, &bad) {
+		if _, err := ResolveExecutable(n.Path, d.NodeDir(n), env); errors.As(err, &bad) {
 			c.errorf(n.Keys.At("path"), CodePathNotFound, bad.Fix, "node `%s` cannot start: %s", n.ID, bad.Reason)
 		}
 	}

@@ -74,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		return usagef("%w\n  fix: `%s --help` lists the flags", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newRunCmd(), newValidateCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
+		newRunCmd(), newBuildCmd(), newValidateCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
 		newEventsCmd(), newShimCmd(),
 	)
 	wrapArgs(root)

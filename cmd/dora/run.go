@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/cmd/dora/build"
 	"github.com/dora-go/dora/dataflow"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func newRunCmd() *cobra.Command {
 		Short: "Run a dataflow here, without coordinator or daemon",
 		Long: `Run a dataflow here, without coordinator or daemon.
 
-Build lines of the nodes are run first. Logs go to stderr; every line is also kept in
+What is not built yet is built first, as by "dora build". Logs go to stderr; every line is also kept in
 out/<uuid>/log_<node>.jsonl beside the dataflow file, and the history of the run in
 out/<uuid>/events.journal (read it with "dora events out/<uuid>").
 
@@ -77,7 +78,10 @@ func (o *runOptions) run(ctx context.Context, path string) error {
 	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(sigs)
 
-	if err := buildBeforeRun(ctx, desc, env, sigs); err != nil {
+	err = untilSignal(ctx, sigs, func(ctx context.Context) error {
+		return build.Run(ctx, build.Options{Dataflow: desc, Env: env, UV: o.uv, Out: os.Stderr})
+	})
+	if err != nil {
 		return err
 	}
 	if diags := dataflow.CheckPaths(desc, env); len(diags.Errors()) > 0 {
@@ -108,23 +112,6 @@ func loadForRun(path string) (*dataflow.Descriptor, []byte, error) {
 		fmt.Fprintln(os.Stderr, w)
 	}
 	return desc, text, nil
-}
-
-func buildBeforeRun(ctx context.Context, desc *dataflow.Descriptor, env []string, sigs <-chan os.Signal) error {
-	lines, err := buildLines(desc, env)
-	if err != nil || len(lines) == 0 {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-sigs:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return runBuilds(ctx, lines, os.Stderr)
 }
 
 // failureText words the end of a failed dataflow: root causes with the node's last
