@@ -11,8 +11,8 @@
 //     only ever sees the newest shape.
 //   - [Open] reads whatever [Seal] of this or an older release wrote. What it cannot
 //     read whole it refuses and names: a type it does not know ([ErrUnknown]), a version
-//     above its own ([ErrNewer]), data that does not fit the type, fields that the type
-//     does not have ([ErrMalformed]). Nothing is dropped silently.
+//     above its own ([ErrNewer]), data that does not fit the type, members that the
+//     type does not have or that stand twice ([ErrMalformed]). Nothing is dropped silently.
 //   - testdata/golden holds one file per type and version, kept for good. A test fails
 //     when a shape differs from its golden file or an event has none;
 //     `go test ./events -update` writes them.

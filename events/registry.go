@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"sort"
 	"time"
 )
@@ -56,15 +55,14 @@ type Kind struct {
 // version 1: ups[0] from 1 to 2, ups[1] from 2 to 3, and so on, without a gap.
 func KindOf[E Event](ups ...Upcaster) Kind {
 	var zero E
-	form := shapeOf(reflect.TypeFor[E]())
 	return Kind{
 		name:    zero.EventType(),
 		version: zero.EventVersion(),
 		ups:     ups,
 		sample:  func() Event { var e E; return e },
 		decode: func(data json.RawMessage) (Event, error) {
-			var e E
-			if err := form.unmarshal(data, &e); err != nil {
+			e, err := unmarshal[E](data)
+			if err != nil {
 				return nil, err
 			}
 			return e, nil

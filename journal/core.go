@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/sirupsen/logrus"
 
 	"github.com/dora-go/dora/events"
@@ -201,7 +201,7 @@ func checkAppend(a *Append) error {
 			wrong = "no time"
 		case recordSize(a.Stream, e) > MaxEventBytes:
 			wrong = fmt.Sprintf("%d bytes, the limit is %d", len(e.Data), MaxEventBytes)
-		case !json.Valid(e.Data):
+		case !jsontext.Value(e.Data).IsValid():
 			wrong = "data that is not JSON"
 		default:
 			continue
