@@ -242,6 +242,7 @@ func (s *badgerStore) fetch(positions []uint64, in interner) (out []events.Envel
 // pick reads events that stand far apart.
 func (s *badgerStore) pick(txn *badger.Txn, positions []uint64, in interner) (out []events.Envelope, err error) {
 	size := 0
+	out = make([]events.Envelope, 0, len(positions))
 	for _, pos := range positions {
 		item, err := txn.Get(eventKey(pos))
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -268,6 +269,7 @@ func (s *badgerStore) walk(txn *badger.Txn, positions []uint64, in interner) (ou
 	defer it.Close()
 	it.Seek(eventKey(positions[0]))
 	size := 0
+	out = make([]events.Envelope, 0, len(positions))
 	for _, pos := range positions {
 		key := eventKey(pos)
 		for it.Valid() && string(it.Item().Key()) < string(key) {
@@ -293,6 +295,7 @@ func (s *badgerStore) scan(from, to uint64, in interner) (out []events.Envelope,
 		it := txn.NewIterator(iterate(eventPrefix))
 		defer it.Close()
 		size := 0
+		out = make([]events.Envelope, 0, min(chunkEvents, to-from+1))
 		for it.Seek(eventKey(from)); it.Valid() && len(out) < chunkEvents && size < chunkBytes; it.Next() {
 			env, err := s.event(it.Item(), in)
 			if err != nil {

@@ -163,7 +163,7 @@ func (s *fileStore) at(pos uint64) int {
 func (s *fileStore) fetch(positions []uint64, in interner) ([]events.Envelope, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r := s.reading(in)
+	r := s.reading(in, len(positions))
 	i := 0
 	for _, pos := range positions {
 		// Events of a stream often stand side by side.
@@ -184,8 +184,9 @@ func (s *fileStore) fetch(positions []uint64, in interner) ([]events.Envelope, e
 func (s *fileStore) scan(from, to uint64, in interner) ([]events.Envelope, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r := s.reading(in)
-	for _, p := range s.places[s.at(from):] {
+	places := s.places[s.at(from):]
+	r := s.reading(in, min(chunkEvents, len(places)))
+	for _, p := range places {
 		if p.pos > to {
 			break
 		}
@@ -205,8 +206,9 @@ type fileReading struct {
 	size int
 }
 
-func (s *fileStore) reading(in interner) *fileReading {
-	return &fileReading{path: s.path, w: window{f: s.f, limit: s.end}, in: in}
+// reading begins a chunk of at most n events.
+func (s *fileStore) reading(in interner, n int) *fileReading {
+	return &fileReading{path: s.path, w: window{f: s.f, limit: s.end}, in: in, out: make([]events.Envelope, 0, n)}
 }
 
 // event reads one event and tells whether the chunk is full.

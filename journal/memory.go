@@ -84,7 +84,7 @@ func (s *memoryStore) fetch(positions []uint64, in interner) ([]events.Envelope,
 
 // read reads events. The caller holds mu.
 func (s *memoryStore) read(positions []uint64, in interner) ([]events.Envelope, error) {
-	var out []events.Envelope
+	out := make([]events.Envelope, 0, len(positions))
 	for _, pos := range positions {
 		body, ok := s.bodies[pos]
 		if !ok {
