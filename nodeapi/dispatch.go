@@ -216,3 +216,10 @@ func (d *dispatcher) close(err error) {
 	d.closed = true
 	d.aside.clear()
 }
+
+// limit of an input's queue, in messages.
+func (d *dispatcher) limit(input string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.aside.input(input).limit
+}

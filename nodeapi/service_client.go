@@ -3,6 +3,7 @@ package nodeapi
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -117,7 +118,7 @@ func (c *ServiceClient) Start(data arrow.Array, opts ...SendOption) (*Call, erro
 	c.calls[id] = call // before the answer can come
 	c.stats.Started++
 	c.mu.Unlock()
-	if err := c.node.SendOutput(c.request, data, append(opts, With(ParamRequestID, Text(id)))...); err != nil {
+	if err := c.node.SendOutput(c.request, data, slices.Concat(opts, []SendOption{With(ParamRequestID, Text(id))})...); err != nil {
 		c.mu.Lock()
 		delete(c.calls, id)
 		c.stats.Started--
