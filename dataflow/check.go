@@ -22,7 +22,18 @@ func (c *checker) add(sev Severity, p Pos, code, fix, format string, args []any)
 		c.left++
 		return
 	}
-	c.diags = append(c.diags, Diagnostic{Severity: sev, Code: code, File: c.file, Line: p.Line, Column: p.Column, Message: fmt.Sprintf(format, args...), Fix: fix})
+	file := c.file
+	if p.file != nil {
+		file = *p.file
+	}
+	c.diags = append(c.diags, Diagnostic{Severity: sev, Code: code, File: file, Line: p.Line, Column: p.Column, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// adopt adds findings that were made elsewhere.
+func (c *checker) adopt(ds Diagnostics) {
+	n := min(len(ds), max(0, maxFindings-len(c.diags)))
+	c.diags = append(c.diags, ds[:n]...)
+	c.left += len(ds) - n
 }
 
 // made is the number of findings so far.
@@ -49,7 +60,7 @@ func (c *checker) didYouMean(word string, candidates []string, otherwise string)
 
 // finish sorts the findings and says how many were left out.
 func (c *checker) finish() Diagnostics {
-	c.diags.Sort()
+	c.diags.Sort(c.file)
 	if c.left > 0 {
 		c.diags = append(c.diags, Diagnostic{Severity: SeverityError, Code: CodeTooManyFindings, File: c.file, Message: fmt.Sprintf("%d more findings are not shown", c.left)})
 	}
@@ -94,6 +105,8 @@ type field[T any] struct {
 type object[T any] struct {
 	names []string
 	read  map[string]func(s scope, t *T, v *value)
+	// lenient: unknown keys are warned of, not refused.
+	lenient bool
 }
 
 func newObject[T any](fields ...field[T]) *object[T] {
@@ -121,7 +134,11 @@ func (o *object[T]) into(s scope, t *T, v *value, what string) Keys {
 			if fix != "" {
 				allowed = fix + " (" + allowed + ")"
 			}
-			s.errorf(e.keyPos, CodeUnknownKey, allowed, "unknown key `%s` in %s", excerpt(e.key), what)
+			severity := SeverityError
+			if o.lenient {
+				severity = SeverityWarning
+			}
+			s.add(severity, e.keyPos, CodeUnknownKey, allowed, "unknown key `%s` in %s", []any{excerpt(e.key), what})
 			continue
 		}
 		if e.val.kind == kindNull {

@@ -59,6 +59,14 @@ const (
 	CodeBackpressureCycle = "backpressure-cycle"
 
 	// Type annotations: always warnings here, errors under --strict-types.
-	CodeTypeKey     = "type-key"
-	CodeTypePattern = "type-pattern"
+	CodeTypeKey         = "type-key"
+	CodeTypePattern     = "type-pattern"
+	CodeTypeUnknown     = "type-unknown"
+	CodeTypeMismatch    = "type-mismatch"
+	CodeTypeUnannotated = "type-unannotated"
+	CodeTypeUnresolved  = "type-unresolved" // of a field, in a file of types
+
+	// The files of types, and rules about types.
+	CodeTypesFile = "types-file"
+	CodeRuleType  = "rule-unknown-type"
 )

@@ -98,10 +98,16 @@ func (ds Diagnostics) JSONLines() []byte {
 }
 
 // Sort puts the findings into the order of the text; findings of one place keep the
-// order in which they were made.
-func (ds Diagnostics) Sort() {
+// order in which they were made. Those of the file named first come first.
+func (ds Diagnostics) Sort(first string) {
+	rank := func(d Diagnostic) int {
+		if d.File == first {
+			return 0
+		}
+		return 1
+	}
 	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 }
 
@@ -115,7 +121,6 @@ func (ds Diagnostics) only(s Severity) Diagnostics {
 	return out
 }
 
-// IsTypeWarning reports whether --strict-types makes an error of this finding.
-func (d Diagnostic) IsTypeWarning() bool {
-	return d.Severity == SeverityWarning && strings.HasPrefix(d.Code, "type-")
-}
+// IsTypeFinding reports whether the finding is about types: a warning, and an error
+// under strict types.
+func (d Diagnostic) IsTypeFinding() bool { return strings.HasPrefix(d.Code, "type-") }

@@ -3,9 +3,9 @@
 //
 // What it guarantees:
 //
-//   - Functions are pure: text in, model and findings out. Only Load (reads the
-//     file) and CheckPaths (looks for executables) touch the file system; nothing
-//     reads the environment or the clock.
+//   - Functions are pure: text in, model and findings out. Only Load (reads the file
+//     and the types beside it), LoadTypes and CheckPaths (looks for executables) touch
+//     the file system; nothing reads the environment or the clock.
 //   - All findings of a file are reported at once, in the order of the text, each
 //     with file, line, column, a stable code and, where there is one, the fix.
 //   - Any input ends in a result or in an error, in bounded time and memory: files
@@ -19,7 +19,8 @@
 // values with places (yaml.go, block.go, flow.go, scalar.go), values to the model
 // (check.go has the means; descriptor.go, node.go, source.go, input.go, ports.go,
 // operator.go, ros2.go, envsection.go the keys), then checks that need the whole model
-// (wiring.go, cycles.go). Findings are in diagnostic.go, their codes in codes.go.
+// (wiring.go, cycles.go, typecheck.go). Types of the project are read by typefiles.go
+// and typedef.go; what is known of them is package types. Findings are in diagnostic.go, their codes in codes.go.
 //
 // The grammars of durations, sizes, arguments and environment values (duration.go,
 // size.go, args.go, env.go) are exported: the command line uses the same.

@@ -56,7 +56,7 @@ func (s *tokenSource) next(toks []tok) (_ []tok, bad *finding, err error) {
 		end := s.cut.after(s.start, size)
 		piece := s.text[s.start:end]
 		if n := tokenBound(piece); n > maxPieceTokens {
-			return toks, &finding{pos: Pos{s.line + 1, 1}, code: CodeTooManyValues, msg: fmt.Sprintf(tooManyWords, "part of the file that begins here", n, maxPieceTokens), fix: "write lists and mappings line by line, and nodes as `- id: ...`"}, nil
+			return toks, &finding{pos: Pos{Line: s.line + 1, Column: 1}, code: CodeTooManyValues, msg: fmt.Sprintf(tooManyWords, "part of the file that begins here", n, maxPieceTokens), fix: "write lists and mappings line by line, and nodes as `- id: ...`"}, nil
 		}
 		part := lexer.Tokenize(piece)
 		if end < len(s.text) && !s.cut.clean(part) {

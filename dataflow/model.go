@@ -3,6 +3,8 @@ package dataflow
 import (
 	"path/filepath"
 	"time"
+
+	"github.com/dora-go/dora/dataflow/types"
 )
 
 // Defaults of the descriptor, as the CLI reference states them.
@@ -19,6 +21,17 @@ const (
 type Pos struct {
 	Line   int
 	Column int
+
+	// file is nil in the descriptor itself; modules and types have files of their own.
+	file *string
+}
+
+// File is the file of the place; "" means the descriptor itself.
+func (p Pos) File() string {
+	if p.file == nil {
+		return ""
+	}
+	return *p.file
 }
 
 // IsValid reports whether p is a place in the text.
@@ -75,6 +88,15 @@ type Descriptor struct {
 	// Debug asks that every message can be inspected
 	// (`_unstable_debug.publish_all_messages_to_zenoh`, `debug.enable_debug_inspection`).
 	Debug bool
+
+	// Types is the library of types that this dataflow may use: the standard ones and
+	// those in `types/` beside the file. Parse, which reads no other file, knows the
+	// standard ones alone.
+	Types *types.Library
+	// Inferred are the types of inputs that follow from their sources.
+	Inferred []Inference
+	// Unannotated are findings that count under strict types only; see Strictly.
+	Unannotated Diagnostics
 
 	byID map[string]*Node
 }

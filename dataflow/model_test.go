@@ -40,29 +40,29 @@ func TestModelOfEverything(t *testing.T) {
 	equal(t, "interval", d.HealthCheckInterval, 2500*time.Millisecond)
 	equal(t, "exit", d.ExitWhenNodesFinish, &yes)
 	equal(t, "debug", d.Debug, true)
-	equal(t, "rules", d.TypeRules, []TypeRule{{From: "my/v1/A", To: "my/v1/B", Pos: Pos{6, 5}}})
-	equal(t, "deploy", d.Deploy, &Deploy{Pos: Pos{12, 3}, Machine: "A", WorkingDir: "/srv/dora", Distribute: DistributeSCP,
+	equal(t, "rules", d.TypeRules, []TypeRule{{From: "my/v1/A", To: "my/v1/B", Pos: Pos{Line: 6, Column: 5}}})
+	equal(t, "deploy", d.Deploy, &Deploy{Pos: Pos{Line: 12, Column: 3}, Machine: "A", WorkingDir: "/srv/dora", Distribute: DistributeSCP,
 		Labels: []Label{{"cores", "8"}, {"gpu", "true"}}})
 
 	n := d.Node("all")
 	equal(t, "name", n.Name, "All")
 	equal(t, "kind", n.Kind, KindExecutable)
 	equal(t, "args", n.Args, `--x "a b" 'c d'`)
-	equal(t, "build", n.Build, []BuildLine{{"make all", Pos{31, 7}}, {"make test", Pos{32, 7}}})
+	equal(t, "build", n.Build, []BuildLine{{"make all", Pos{Line: 31, Column: 7}}, {"make test", Pos{Line: 32, Column: 7}}})
 	var env []string
 	for _, v := range n.Env {
 		env = append(env, v.Name+"="+v.Value.Text+v.Value.FromHost)
 	}
 	equal(t, "env", env, []string{"BOOL=true", "FLOAT=1.5", "HOST=HOSTV", "INT=7", "RUST_LOG=debug", "SHARED=1"})
-	equal(t, "tick", n.Input("tick").Source, Source{Kind: SourceTimer, Text: "dora/timer/hz/0.5", Pos: Pos{34, 13}, Interval: 2 * time.Second})
-	equal(t, "log", n.Input("log").Source, Source{Kind: SourceLogs, Text: "dora/logs/warn/git", Pos: Pos{35, 12}, Level: LevelWarn, LogNode: "git"})
+	equal(t, "tick", n.Input("tick").Source, Source{Kind: SourceTimer, Text: "dora/timer/hz/0.5", Pos: Pos{Line: 34, Column: 13}, Interval: 2 * time.Second})
+	equal(t, "log", n.Input("log").Source, Source{Kind: SourceLogs, Text: "dora/logs/warn/git", Pos: Pos{Line: 35, Column: 12}, Level: LevelWarn, LogNode: "git"})
 	data := n.Input("data")
-	equal(t, "data source", data.Source, Source{Kind: SourceNode, Text: "git/out", Pos: Pos{36, 22}, Node: "git", Output: "out"})
+	equal(t, "data source", data.Source, Source{Kind: SourceNode, Text: "git/out", Pos: Pos{Line: 36, Column: 22}, Node: "git", Output: "out"})
 	equal(t, "data", []any{data.QueueSize, data.HasQueueSize, data.QueuePolicy, data.Timeout, data.Capacity()},
 		[]any{1, true, Backpressure, 1500 * time.Millisecond, 100})
 	equal(t, "tick queue", []any{n.Input("tick").QueueSize, n.Input("tick").HasQueueSize, n.Input("tick").Capacity()}, []any{10, false, 10})
-	equal(t, "outputs", n.Outputs, []Output{{"out", Pos{37, 15}}, {"lines", Pos{37, 20}}, {"logs", Pos{37, 27}}})
-	equal(t, "input types", n.InputTypes, []PortText{{"data", "std/core/v1/Bytes", Pos{38, 19}, Pos{38, 25}}})
+	equal(t, "outputs", n.Outputs, []Output{{"out", Pos{Line: 37, Column: 15}}, {"lines", Pos{Line: 37, Column: 20}}, {"logs", Pos{Line: 37, Column: 27}}})
+	equal(t, "input types", n.InputTypes, []PortText{{"data", "std/core/v1/Bytes", Pos{Line: 38, Column: 19}, Pos{Line: 38, Column: 25}}})
 	equal(t, "framing", n.OutputFraming[0].Text, "arrow-ipc")
 	equal(t, "metadata", n.OutputMetadata[0].Keys, []string{"request_id"})
 	equal(t, "pattern", n.Pattern, "service-client")
@@ -78,7 +78,7 @@ func TestModelOfEverything(t *testing.T) {
 		equal(t, id, d.Node(id).Kind, kind)
 	}
 	equal(t, "defaults", []any{d.Node("git").RestartPolicy, d.Node("git").MaxRotatedFiles, d.Node("git").Deploy.Machine}, []any{RestartNever, 5, "A"})
-	equal(t, "params", d.Node("mod").Params, []Param{{"speed", "2.0", Pos{79, 14}}, {"mode", "turbo", Pos{79, 26}}})
+	equal(t, "params", d.Node("mod").Params, []Param{{"speed", "2.0", Pos{Line: 79, Column: 14}}, {"mode", "turbo", Pos{Line: 79, Column: 26}}})
 	equal(t, "ros2 transport", d.Node("ros").ROS2.Transport, ROS2Transport{"zenoh", "humble", "file.json5"})
 	equal(t, "ros2 topics", len(d.Node("ros").ROS2.Topics), 2)
 	one := d.Node("ops").Operators[0]
@@ -101,7 +101,7 @@ func TestKeysTellWrittenFromDefault(t *testing.T) {
 	equal(t, "written", n.Keys.Has("restart_policy"), true)
 	equal(t, "not written", n.Keys.Has("max_restarts"), false)
 	equal(t, "without a value", n.Keys.Has("build"), false)
-	equal(t, "place", n.Keys.At("restart_policy"), Pos{4, 21})
+	equal(t, "place", n.Keys.At("restart_policy"), Pos{Line: 4, Column: 21})
 	equal(t, "no place", n.Keys.At("max_restarts").IsValid(), false)
 }
 
@@ -113,9 +113,6 @@ func TestUnsupported(t *testing.T) {
 	}
 	text := found.Error()
 	for _, part := range []string{
-		"test.yml:6:3: the dataflow: `dora run` does not support `type_rules`",
-		"test.yml:38:18: node `all`: `dora run` does not support `input_types`",
-		"test.yml:39:19: node `all`: `dora run` does not support `output_types`",
 		"test.yml:60:10: node `git`: `dora run` does not support `git`",
 		"test.yml:65:11: node `url`: `dora run` does not support a URL",
 		"node `hub`: `dora run` does not support `hub`",
@@ -127,11 +124,9 @@ func TestUnsupported(t *testing.T) {
 			t.Errorf("missing %q in\n%s", part, text)
 		}
 	}
-	equal(t, "number", len(found), 9)
+	equal(t, "number", len(found), 6)
 	plain := parseFile(t, "testdata/a01-minimal.yml")
 	equal(t, "of a plain dataflow", len(Unsupported(plain)), 0)
-	strict := mustParse(t, "strict_types: true\nnodes: []\n")
-	equal(t, "strict_types", len(Unsupported(strict)), 1)
 }
 
 // TestMergeKeys: written keys win over merged ones wherever they stand, and the first

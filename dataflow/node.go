@@ -104,9 +104,6 @@ func (s scope) checkNode(n *Node) {
 	if n.Kind != KindShell && n.Args != "" {
 		s.checkArgs(n)
 	}
-	typed := fmt.Sprintf("node \"%s\"", n.ID)
-	s.checkPorts(typed, &n.Ports)
-	s.checkPattern(typed, &n.Ports, n.Keys.At("pattern"))
 	s.checkROS2Ports(n)
 	s.checkLogging(s.owner, &n.Logging, &n.Ports, n.Keys)
 }

@@ -66,9 +66,6 @@ func (s scope) operator(v *value, single bool) *Operator {
 		}
 	}
 	s.operatorSource(o)
-	typed := strings.ReplaceAll(node, "`", "\"")
-	s.checkPorts(typed, &o.Ports)
-	s.checkPattern(typed, &o.Ports, o.Keys.At("pattern"))
 	s.checkLogging(s.owner, &o.Logging, &o.Ports, o.Keys)
 	return o
 }

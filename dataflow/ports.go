@@ -74,54 +74,6 @@ func (s scope) metadata(v *value) []PortKeys {
 	return list
 }
 
-// patterns are the communication patterns that `pattern` may name.
-var patterns = []string{"service-server", "service-client", "action-server", "action-client"}
-
-// checkPorts warns of annotations for ports that do not exist. The texts are the ones
-// that type warnings have had all along; owner is `node "<id>"`.
-func (c *checker) checkPorts(owner string, p *Ports) {
-	inputs := make([]string, 0, len(p.Inputs))
-	for _, in := range p.Inputs {
-		inputs = append(inputs, in.ID)
-	}
-	outputs := make([]string, 0, len(p.Outputs))
-	for _, out := range p.Outputs {
-		outputs = append(outputs, out.ID)
-	}
-	missing := func(key, list, port string, at Pos, known []string) {
-		for _, k := range known {
-			if k == port {
-				return
-			}
-		}
-		c.warnf(at, CodeTypeKey, c.didYouMean(port, known, ""), "%s: %s key \"%s\" not found in %s list", owner, key, excerpt(port), list)
-	}
-	for _, t := range p.InputTypes {
-		missing("input_types", "inputs", t.Port, t.Pos, inputs)
-	}
-	for _, t := range p.OutputTypes {
-		missing("output_types", "outputs", t.Port, t.Pos, outputs)
-	}
-	for _, t := range p.OutputFraming {
-		missing("output_framing", "outputs", t.Port, t.Pos, outputs)
-	}
-	for _, t := range p.OutputMetadata {
-		missing("output_metadata", "outputs", t.Port, t.Pos, outputs)
-	}
-}
-
-func (c *checker) checkPattern(owner string, p *Ports, at Pos) {
-	if p.Pattern == "" {
-		return
-	}
-	for _, known := range patterns {
-		if p.Pattern == known {
-			return
-		}
-	}
-	c.warnf(at, CodeTypePattern, c.didYouMean(p.Pattern, patterns, ""), "%s: unknown pattern \"%s\", expected one of: %s", owner, excerpt(p.Pattern), strings.Join(patterns, ", "))
-}
-
 // loggingFields are the keys about log lines that nodes and operators share.
 func loggingFields[T any](logging func(*T) *Logging) []field[T] {
 	return []field[T]{

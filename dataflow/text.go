@@ -32,8 +32,16 @@ const (
 
 // readFile reads a descriptor of at most MaxFileSize bytes.
 func readFile(path string) ([]byte, *Diagnostic) {
+	return readLimited(path, "dataflow", MaxFileSize)
+}
+
+// readLimited reads a file of at most limit bytes (whole MiB); what names it in messages.
+func readLimited(path, what string, limit int64) ([]byte, *Diagnostic) {
 	refuse := func(code, fix, format string, args ...any) ([]byte, *Diagnostic) {
 		return nil, &Diagnostic{Severity: SeverityError, Code: code, File: path, Message: fmt.Sprintf(format, args...), Fix: fix}
+	}
+	unreadable := func(fix, why string) ([]byte, *Diagnostic) {
+		return refuse(CodeFileUnreadable, fix, "cannot read the %s: %s", what, why)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -41,29 +49,29 @@ func readFile(path string) ([]byte, *Diagnostic) {
 		if os.IsNotExist(err) {
 			fix = "check the path; relative paths start at the current folder"
 		}
-		return refuse(CodeFileUnreadable, fix, "cannot read the dataflow: %s", reason(err))
+		return unreadable(fix, reason(err))
 	}
 	if info.IsDir() {
-		return refuse(CodeFileUnreadable, "name the YAML file, for example "+strings.TrimRight(path, "/")+"/dataflow.yml", "cannot read the dataflow: it is a folder")
+		return unreadable("name the YAML file, for example "+strings.TrimRight(path, "/")+"/dataflow.yml", "it is a folder")
 	}
 	if !info.Mode().IsRegular() && info.Mode()&os.ModeNamedPipe == 0 && info.Mode()&os.ModeCharDevice == 0 {
-		return refuse(CodeFileUnreadable, "", "cannot read the dataflow: it is not a regular file")
+		return unreadable("", "it is not a regular file")
 	}
-	if info.Size() > MaxFileSize {
-		return refuse(CodeFileTooLarge, "", "the file has %d bytes; a dataflow has at most %d (8 MiB)", info.Size(), MaxFileSize)
+	if info.Size() > limit {
+		return refuse(CodeFileTooLarge, "", "the file has %d bytes; a %s has at most %d (%d MiB)", info.Size(), what, limit, limit>>20)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return refuse(CodeFileUnreadable, "", "cannot read the dataflow: %s", reason(err))
+		return unreadable("", reason(err))
 	}
 	defer f.Close()
 	// Pipes and growing files have no size that can be trusted.
-	src, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	src, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return refuse(CodeFileUnreadable, "", "cannot read the dataflow: %s", reason(err))
+		return unreadable("", reason(err))
 	}
-	if len(src) > MaxFileSize {
-		return refuse(CodeFileTooLarge, "", "the file has more than %d bytes (8 MiB), the most a dataflow has", MaxFileSize)
+	if int64(len(src)) > limit {
+		return refuse(CodeFileTooLarge, "", "the file has more than %d bytes (%d MiB), the most a %s has", limit, limit>>20, what)
 	}
 	return src, nil
 }

@@ -173,12 +173,13 @@ func TestDiagnostics(t *testing.T) {
 		{Severity: SeverityWarning, Code: "b", File: "f.yml", Line: 2, Column: 1, Message: "second"},
 		{Severity: SeverityError, Code: "c", File: "f.yml", Line: 10, Column: 2, Message: "third", Fix: "do it"},
 		{Severity: SeverityError, Code: "a", File: "f.yml", Message: "first"},
+		{Severity: SeverityError, Code: "d", File: "a.yml", Line: 1, Column: 1, Message: "fourth"},
 	}
-	ds.Sort()
-	if want := "f.yml: first\nf.yml:2:1: warning: second\nf.yml:10:2: third\n  fix: do it"; ds.Error() != want {
+	ds.Sort("f.yml")
+	if want := "f.yml: first\nf.yml:2:1: warning: second\nf.yml:10:2: third\n  fix: do it\na.yml:1:1: fourth"; ds.Error() != want {
 		t.Errorf("got %s", ds)
 	}
-	if len(ds.Errors()) != 2 || len(ds.Warnings()) != 1 || !ds.HasErrors() || ds.Err() == nil {
+	if len(ds.Errors()) != 3 || len(ds.Warnings()) != 1 || !ds.HasErrors() || ds.Err() == nil {
 		t.Errorf("errors %v, warnings %v", ds.Errors(), ds.Warnings())
 	}
 	if err := ds.Warnings().Err(); err != nil {
@@ -280,7 +281,7 @@ func TestCheckPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := CheckPaths(d, []string{"PATH=/nonexistent"})
-	if len(got) != 2 || got[0].Pos() != (Pos{2, 19}) || got[1].Pos() != (Pos{10, 19}) || got[0].Code != CodePathNotFound || !strings.Contains(got[1].Message, "node `i`") {
+	if len(got) != 2 || got[0].Pos() != (Pos{Line: 2, Column: 19}) || got[1].Pos() != (Pos{Line: 10, Column: 19}) || got[0].Code != CodePathNotFound || !strings.Contains(got[1].Message, "node `i`") {
 		t.Errorf("got\n%v", got)
 	}
 }
@@ -293,7 +294,7 @@ func TestLongPressureChain(t *testing.T) {
 		return "n" + strings.Repeat("i", i%7) + string(rune('a'+i%26)) + time.Duration(i).String()
 	}
 	for i := range n {
-		in := &Input{ID: "x", QueuePolicy: Backpressure, Source: Source{Kind: SourceNode, Node: name((i + n - 1) % n), Output: "o", Pos: Pos{i + 1, 1}}}
+		in := &Input{ID: "x", QueuePolicy: Backpressure, Source: Source{Kind: SourceNode, Node: name((i + n - 1) % n), Output: "o", Pos: Pos{Line: i + 1, Column: 1}}}
 		d.Nodes = append(d.Nodes, &Node{ID: name(i), Ports: Ports{Inputs: []*Input{in}}})
 	}
 	c := &checker{}

@@ -11,17 +11,9 @@ func Unsupported(d *Descriptor) Diagnostics {
 			c.errorf(keys.At(key), CodeUnsupported, fix, "%s: `dora run` does not support `%s` yet", fmt.Sprintf(format, args...), key)
 		}
 	}
-	const types = "remove the type annotations to run this dataflow; `dora validate` accepts them"
-	refuse(d.Keys, "type_rules", types, "the dataflow")
-	if d.StrictTypes {
-		refuse(d.Keys, "strict_types", types, "the dataflow")
-	}
 	for _, n := range d.Nodes {
 		for _, key := range []string{"module", "operator", "operators", "git", "hub", "ros2"} {
 			refuse(n.Keys, key, "use a node with a local `path`", "node `%s`", n.ID)
-		}
-		for _, key := range []string{"input_types", "output_types"} {
-			refuse(n.Keys, key, types, "node `%s`", n.ID)
 		}
 		if n.Kind == KindURL {
 			c.errorf(n.Keys.At("path"), CodeUnsupported, "download it and write the local `path`", "node `%s`: `dora run` does not support a URL as `path` yet", n.ID)

@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/dora-go/dora/cmd/dora/build"
-	"github.com/dora-go/dora/dataflow"
 	"github.com/spf13/cobra"
 )
 
@@ -49,22 +45,9 @@ of its source tree changed, or if what it runs is gone. What was seen is kept in
 }
 
 func (o *buildOptions) run(ctx context.Context, path string, out io.Writer) error {
-	abs, err := filepath.Abs(path)
+	desc, _, err := loadToRun(path, o.strict, out)
 	if err != nil {
 		return err
-	}
-	desc, _, diags := dataflow.Load(abs)
-	if errs := diags.Errors(); len(errs) > 0 {
-		return errors.New(errs.Error())
-	}
-	for _, w := range diags.Warnings() {
-		fmt.Fprintln(out, w)
-	}
-	if types, _ := splitTypeWarnings(diags); len(types) > 0 && (o.strict || desc.StrictTypes) {
-		return fmt.Errorf("%d type warning(s) found, and types are strict (--strict-types, or `strict_types: true` in the file); nothing was built", len(types))
-	}
-	if errs := dataflow.Unsupported(desc).Errors(); len(errs) > 0 {
-		return errors.New(errs.Error())
 	}
 	sigs := make(chan os.Signal, 4)
 	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -69,7 +68,7 @@ Ctrl-C stops the nodes, a second Ctrl-C kills them. The exit code is 1 if a node
 
 func (o *runOptions) run(ctx context.Context, path string) error {
 	env := capturedEnv()
-	desc, text, err := loadForRun(path)
+	desc, text, err := loadToRun(path, false, os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -93,25 +92,6 @@ func (o *runOptions) run(ctx context.Context, path string) error {
 	}
 	r := &runner{opts: o, env: env, desc: desc, text: string(text), uuid: id.String(), sigs: sigs}
 	return r.run(ctx)
-}
-
-// loadForRun reads the descriptor, prints warnings, and refuses what cannot be run.
-func loadForRun(path string) (*dataflow.Descriptor, []byte, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	desc, text, diags := dataflow.Load(abs)
-	if errs := diags.Errors(); len(errs) > 0 {
-		return nil, nil, errors.New(errs.Error())
-	}
-	if errs := dataflow.Unsupported(desc).Errors(); len(errs) > 0 {
-		return nil, nil, errors.New(errs.Error())
-	}
-	for _, w := range diags.Warnings() {
-		fmt.Fprintln(os.Stderr, w)
-	}
-	return desc, text, nil
 }
 
 // failureText words the end of a failed dataflow: root causes with the node's last

@@ -14,15 +14,15 @@ import (
 // without building or running it.
 func newValidateCmd() *cobra.Command {
 	var strict bool
-	var format string
+	format := choiceFlag{value: "table", choices: []string{"table", "json"}}
 	cmd := &cobra.Command{
 		Use:   "validate <PATH>",
 		Short: "Validate a dataflow YAML file and check type annotations",
 		Long: `Validate a dataflow YAML file and check type annotations.
 
-Every finding of the file is printed at once, with its place and what to do about
-it. Whether the programs of the nodes exist is not checked: they may still have to
-be built.`,
+Every finding of the file, of its modules and of the types beside it is printed at
+once, with its place and what to do about it. Whether the programs of the nodes exist
+is not checked: they may still have to be built.`,
 		Example: `  # Validate with warnings
   dora validate dataflow.yml
 
@@ -31,42 +31,42 @@ be built.`,
 
   # One JSON object per finding
   dora validate --format json dataflow.yml`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return err
-			}
-			if format != "table" && format != "json" {
-				return fmt.Errorf("invalid value %q for --format: use table or json", format)
-			}
-			return nil
-		},
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, _, diags := dataflow.Load(args[0])
-			strict = strict || d != nil && d.StrictTypes
-			if format == "json" {
+			if strict = d != nil && (strict || d.StrictTypes); strict {
+				diags = d.Strictly(diags)
+			}
+			if format.value == "json" {
 				return validateJSON(cmd.OutOrStdout(), diags, strict)
 			}
-			return validateText(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], diags, strict)
+			return validateText(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], d, diags, strict)
 		},
 	}
 	cmd.Flags().BoolVar(&strict, "strict-types", false, "treat type warnings as errors (non-zero exit code)")
-	cmd.Flags().StringVar(&format, "format", "table", "output format: table or json (one object per finding and line)")
+	cmd.Flags().Var(&format, "format", "output format: table or json (one object per finding and line)")
 	return cmd
 }
 
 // validateText prints the steps that succeeded on out, and the findings in the order of
 // the file on errOut, each beginning with its place as editors expect it.
-func validateText(out, errOut io.Writer, path string, diags dataflow.Diagnostics, strict bool) error {
+func validateText(out, errOut io.Writer, path string, d *dataflow.Descriptor, diags dataflow.Diagnostics, strict bool) error {
 	fmt.Fprintf(out, "Validating %s...\n", path)
-	types, others := splitTypeWarnings(diags)
+	types, others := splitTypeFindings(diags)
 	for _, d := range others {
 		fmt.Fprintln(errOut, d)
 	}
-	if n := len(diags.Errors()); n > 0 {
+	if n := len(others.Errors()); n > 0 {
 		return fmt.Errorf("%s is not valid: %s", path, count(n, "error"))
+	}
+	if n := d.Types.Len(); n > 0 {
+		fmt.Fprintf(out, "Loaded %d user-defined type(s) from %s/\n", n, dataflow.TypesFolder)
 	}
 	fmt.Fprintln(out, "Input/output wiring OK.")
 	fmt.Fprintln(out, "Descriptor config OK.")
+	for _, i := range d.Inferred {
+		fmt.Fprintf(out, "  %s\n", i)
+	}
 	if len(types) == 0 {
 		fmt.Fprintln(out, "All type annotations OK.")
 		return nil
@@ -77,9 +77,13 @@ func validateText(out, errOut io.Writer, path string, diags dataflow.Diagnostics
 	}
 	fmt.Fprintf(out, "%d type warning(s) found.\n", len(types))
 	if strict {
-		return fmt.Errorf("%d type warning(s) found (--strict mode)", len(types))
+		return strictError(types)
 	}
 	return nil
+}
+
+func strictError(types dataflow.Diagnostics) error {
+	return fmt.Errorf("%d type warning(s) found (--strict mode)", len(types))
 }
 
 func typeWarning(w dataflow.Diagnostic) string {
@@ -93,19 +97,20 @@ func validateJSON(out io.Writer, diags dataflow.Diagnostics, strict bool) error 
 	if _, err := out.Write(diags.JSONLines()); err != nil {
 		return err
 	}
-	if errs := diags.Errors(); len(errs) > 0 {
-		return errors.New(count(len(errs), "error"))
+	types, others := splitTypeFindings(diags)
+	if n := len(others.Errors()); n > 0 {
+		return errors.New(count(n, "error"))
 	}
-	if types, _ := splitTypeWarnings(diags); strict && len(types) > 0 {
-		return fmt.Errorf("%d type warning(s) found (--strict mode)", len(types))
+	if strict && len(types) > 0 {
+		return strictError(types)
 	}
 	return nil
 }
 
-// splitTypeWarnings separates what --strict-types turns into errors from the rest.
-func splitTypeWarnings(diags dataflow.Diagnostics) (types, others dataflow.Diagnostics) {
+// splitTypeFindings separates what --strict-types turns into errors from the rest.
+func splitTypeFindings(diags dataflow.Diagnostics) (types, others dataflow.Diagnostics) {
 	for _, d := range diags {
-		if d.IsTypeWarning() {
+		if d.IsTypeFinding() {
 			types = append(types, d)
 		} else {
 			others = append(others, d)
