@@ -32,9 +32,20 @@
 //     signal handlers, no default logger, no environment.
 //   - A node that was started by `dora run` never outlives it, see [Init].
 //
-// Limits: one message has at most 64 MiB. Systems other than Linux are supported except
+// # Shared memory
+//
+// Under this project's dora, on Linux, messages between Go nodes go through shared
+// memory, without a copy on the way: [Node.SendOutput] writes to where receivers read.
+// Nothing is to be set or called for that. Two things are different from a connection:
+// the values of a message lie in memory of the sender, so writing to them is a
+// segmentation fault; and slices taken from an Input's data do not keep it: they are valid
+// until the Input is released or, if it is not, until the next event is asked for or as
+// long as its Data is reachable.
+//
+// Limits: one message has at most 256 MiB, and 64 MiB where a connection is on its way
+// (official nodes, the original dora). Systems other than Linux are supported except
 // that the last guarantee takes up to half a second there.
 //
 // Start reading at [Init] and [Node]; inside, at node.go, then tcp.go (the connections)
-// and queue.go (the order of events).
+// and queue.go (the order of events), shared.go (shared memory).
 package nodeapi

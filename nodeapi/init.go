@@ -16,6 +16,8 @@ const (
 	envConfig     = "DORA_NODE_CONFIG"
 	envListenPort = "DORA_DAEMON_LOCAL_LISTEN_PORT"
 	envParentPID  = "DORA_RUN_PARENT_PID"
+	envShmSocket  = "DORA_SHM_SOCKET"
+	envShmToken   = "DORA_SHM_TOKEN"
 
 	// defaultListenPort is where daemons wait for dynamic nodes.
 	defaultListenPort = 53291
@@ -43,6 +45,9 @@ func Init(ctx context.Context) (*Node, error) {
 	cfg, err := nodewire.ParseConfig(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s, set by dora, cannot be used: %w", envConfig, err)
+	}
+	if socket := os.Getenv(envShmSocket); socket != "" {
+		cfg.Shared = &nodewire.Shared{Socket: socket, Token: os.Getenv(envShmToken)}
 	}
 	return begin(ctx, cfg)
 }

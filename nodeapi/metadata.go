@@ -157,6 +157,10 @@ func metadataOf(m nodewire.Message) (Metadata, error) {
 	if err != nil {
 		return Metadata{}, err
 	}
+	return publicMetadata(md), nil
+}
+
+func publicMetadata(md nodewire.Metadata) Metadata {
 	out := Metadata{Timestamp: timestampOf(md.Time)}
 	for name, v := range md.Parameters {
 		if name == paramFraming || name == paramSchemaHash {
@@ -171,7 +175,7 @@ func metadataOf(m nodewire.Message) (Metadata, error) {
 		}
 		out.Parameters[name] = p
 	}
-	return out, nil
+	return out
 }
 
 // wireParameters prepares parameters for a message that carries Arrow data.

@@ -29,6 +29,8 @@ type Node struct {
 	link  transport
 	queue *queue
 	log   *slog.Logger
+	// shared is link if messages go through shared memory, else nil.
+	shared *shared
 	// dispatch stands between the queue and who receives: the loop and the helpers.
 	dispatch *dispatcher
 
@@ -54,11 +56,13 @@ const (
 // start connects and waits for the dataflow's start.
 func start(ctx context.Context, cfg *nodewire.Config) (*Node, error) {
 	clock := nodewire.NewClock()
-	return startWith(ctx, cfg, clock, newTCP(cfg, clock))
+	log := slog.New(NewLogHandler(os.Stdout, cfg.Node))
+	return startWith(ctx, cfg, clock, newTransport(ctx, cfg, clock, log))
 }
 
 func startWith(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clock, link transport) (*Node, error) {
 	if err := link.subscribe(ctx); err != nil {
+		link.abort()
 		return nil, err
 	}
 	n := &Node{
@@ -73,6 +77,10 @@ func startWith(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clock,
 		n.outputs[o] = outputOpen
 	}
 	n.ctx, n.cancel = context.WithCancel(ctx)
+	if s, ok := link.(*shared); ok {
+		n.shared = s
+		n.queue.wake = s.ep.Reader.Interrupt
+	}
 	go n.receive()
 	return n, nil
 }
@@ -124,7 +132,13 @@ func (n *Node) Logger() *slog.Logger { return n.log }
 
 // Dropped returns how many messages each input has dropped because its queue was full
 // since the last call. Inputs that dropped nothing are left out.
-func (n *Node) Dropped() map[string]uint64 { return n.queue.drops() }
+func (n *Node) Dropped() map[string]uint64 {
+	out := n.queue.drops()
+	if n.shared != nil {
+		out = n.shared.drops(out)
+	}
+	return out
+}
 
 // Recv waits for the next event. After the last one it returns io.EOF: the events end
 // after a Stop and the messages that were queued before it, or when the connection to
@@ -135,8 +149,11 @@ func (n *Node) Dropped() map[string]uint64 { return n.queue.drops() }
 // to whoever waits.
 func (n *Node) Recv(ctx context.Context) (Event, error) { return n.dispatch.recv(ctx) }
 
-// next takes an event from the queue.
+// next takes an event from the queue or the shared memory.
 func (n *Node) next(ctx context.Context) (Event, error) {
+	if n.shared != nil {
+		return n.shared.recv(ctx, n.queue)
+	}
 	for {
 		it, err := n.queue.pop(ctx)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dora-go/dora/transport/nodewire"
 )
@@ -140,6 +141,10 @@ type queue struct {
 	err      error // what pop returns at the end
 	ready    chan struct{}
 	room     chan struct{}
+	// wake is called after something was pushed, if another way to sleep than pop is in
+	// use; some says that poll may find something.
+	wake func()
+	some atomic.Bool
 }
 
 func newQueue(inputs []nodewire.InputConfig) *queue {
@@ -199,8 +204,17 @@ func (q *queue) offer(it item) bool {
 	if !q.accept(it) {
 		return false
 	}
-	signal(q.ready)
+	q.rouse()
 	return true
+}
+
+// rouse tells who waits for events that there may be one.
+func (q *queue) rouse() {
+	q.some.Store(true)
+	signal(q.ready)
+	if q.wake != nil {
+		q.wake()
+	}
 }
 
 // accept stores it, or returns false if there is no room.
@@ -253,21 +267,10 @@ func (q *queue) acceptControl(it item) bool {
 // ended (io.EOF, or the reason given to close).
 func (q *queue) pop(ctx context.Context) (item, error) {
 	for {
-		q.mu.Lock()
-		it, ok := q.next()
-		err := q.err
-		if !ok && err == nil && (q.sealed || q.stopping) {
-			err = io.EOF
-		}
-		q.mu.Unlock()
-		if ok {
-			signal(q.room)
+		it, ok, err := q.poll()
+		if ok || err != nil {
 			signal(q.ready) // another pop may be waiting for what is left
-			return it, nil
-		}
-		if err != nil {
-			signal(q.ready)
-			return item{}, err
+			return it, err
 		}
 		select {
 		case <-q.ready:
@@ -275,6 +278,37 @@ func (q *queue) pop(ctx context.Context) (item, error) {
 			return item{}, ctx.Err()
 		}
 	}
+}
+
+// poll is pop without waiting: ok is false if there is nothing.
+func (q *queue) poll() (it item, ok bool, err error) {
+	if !q.some.Load() {
+		return item{}, false, nil
+	}
+	q.mu.Lock()
+	it, ok = q.next()
+	switch {
+	case ok:
+	case q.err != nil:
+		err = q.err
+	case q.sealed || q.stopping:
+		err = io.EOF
+	default:
+		q.some.Store(false)
+	}
+	q.mu.Unlock()
+	if ok {
+		signal(q.room)
+	}
+	return it, ok, err
+}
+
+// stop has only messages follow, and then the end.
+func (q *queue) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopping = true
+	q.rouse()
 }
 
 func (q *queue) next() (item, bool) {
@@ -336,7 +370,7 @@ func (q *queue) seal() {
 	q.mu.Lock()
 	q.sealed = true
 	q.mu.Unlock()
-	signal(q.ready)
+	q.rouse()
 	signal(q.room)
 }
 
@@ -354,7 +388,7 @@ func (q *queue) close(err error) {
 	}
 	q.urgent, q.ordered = nil, nil
 	q.mu.Unlock()
-	signal(q.ready)
+	q.rouse()
 	signal(q.room)
 }
 

@@ -48,12 +48,16 @@ func (r *Router) sweep(interval time.Duration) {
 // sweep breaks the inputs of n on which nothing came in time. An input without a first
 // message is not watched, and the time stands still while its producer is held.
 func (n *node) sweep(now time.Time) {
+	newest := n.r.mem.newest(n)
 	n.mu.Lock()
 	for _, in := range n.inputs {
+		if t := newest[in]; t.After(in.lastMessage) {
+			in.touchAt(t)
+		}
 		if in.spec.Timeout <= 0 || in.lastMessage.IsZero() || in.broken || in.closed {
 			continue
 		}
-		if in.producer != nil && in.producer.held.Load() != nil {
+		if in.producer != nil && in.producer.heldBy() != "" {
 			in.lastMessage = now
 			continue
 		}
@@ -73,7 +77,11 @@ func (in *input) touch() {
 	if in.spec.Timeout <= 0 {
 		return
 	}
-	in.lastMessage = time.Now()
+	in.touchAt(time.Now())
+}
+
+func (in *input) touchAt(t time.Time) {
+	in.lastMessage = t
 	if !in.broken || in.closed {
 		return
 	}

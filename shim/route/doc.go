@@ -24,9 +24,14 @@
 //     most one per node and second); the other connections do not notice.
 //   - Config.Report is called without a lock that a data path takes.
 //
-// Locks: a node's mu protects its queue, the state of its inputs and its sessions; it is
-// a leaf, never two at a time. Router.mu protects barrier and reservations; it is never
-// taken with a node's mu held.
+// Messages between Go nodes do not pass the router: they go through shared memory
+// (memory.go), and a relay (relay.go) stands for a node that does not use it where its
+// neighbour does. The router still says when an input closes, restarts or recovers, by
+// notices that keep their place among the messages, and reads the numbers (reading.go).
+//
+// Locks: a node's mu protects its queue, the state of its inputs and its sessions;
+// never two at a time, and only sharedMemory.mu is taken below it. Router.mu protects
+// barrier and reservations; it is never taken with a node's mu held.
 //
 // Start reading at router.go (what the shim calls), then session.go (a connection's
 // life), publish.go and queue.go (a message's way), closing.go (how streams end) and

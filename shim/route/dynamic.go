@@ -128,6 +128,7 @@ func (r *Router) dynamicConfig(id string) []byte {
 		r.warn(id, err.Error())
 	}
 	cfg := r.config(n, 0)
+	cfg.Shared = r.mem.invite(n)
 	reply, err := cfg.DynamicReply(peering)
 	if err != nil {
 		return nodewire.DynamicError(err.Error())

@@ -51,6 +51,11 @@ func (r *Router) Environment(id string, generation uint64, restartCount uint32) 
 		"DORA_RUN_PARENT_PID=" + strconv.Itoa(r.cfg.ParentPID),
 	}
 	env = append(env, r.zenoh.environment(r, n)...)
+	shared, err := r.mem.environment(n)
+	if err != nil {
+		return nil, err
+	}
+	env = append(env, shared...)
 	if size, ours := r.pools.variable(n); ours {
 		env = append(env, "DORA_NODE_SHM_POOL_SIZE="+strconv.FormatInt(size, 10))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/nodewire"
+	"github.com/dora-go/dora/transport/shm"
 )
 
 const (
@@ -28,6 +29,13 @@ type node struct {
 	ln      net.Listener
 	addr    string
 
+	// goProgram: its program links the Go node API, as far as files tell. shared: this
+	// generation uses shared memory, or is expected to. teller is its place there, or that
+	// of the relay that stands for it.
+	goProgram bool
+	shared    atomic.Bool
+	teller    atomic.Pointer[shm.Member]
+	place     place // belongs to memory.mu
 	// isGo: the program links the Go node API, or said so when it registered.
 	isGo atomic.Bool
 	// holdOutputs: what the node says of its outputs when it ends does not count.
@@ -94,6 +102,8 @@ type input struct {
 	gaveUp bool
 	// lastMessage arms the circuit breaker; zero until the first message.
 	lastMessage time.Time
+	// edges that lead here through shared memory; memory.mu
+	edges []*inEdge
 
 	dropped    atomic.Uint64 // in total
 	unreported atomic.Uint64
@@ -120,6 +130,7 @@ func (r *Router) build() error {
 		}
 		if p := r.cfg.Programs[spec.ID]; p != "" && linksNodeAPI(p) {
 			n.isGo.Store(true)
+			n.goProgram = true
 		}
 		r.nodes[spec.ID] = n
 		r.order = append(r.order, n)

@@ -141,7 +141,9 @@ func (r *Router) textMessage(text string) *message {
 	at := r.clock.Now()
 	raw := nodewire.AppendMessage(make([]byte, 0, len(payload)+128), nodewire.Metadata{Time: at,
 		Parameters: map[string]nodewire.Parameter{nodewire.ParamFraming: {Kind: nodewire.String, Str: "arrow-ipc"}}}, payload)
-	return &message{raw: raw, time: nodewire.AppendTimestamp(nil, at)}
+	m := &message{raw: raw, time: nodewire.AppendTimestamp(nil, at), payload: payload}
+	m.meta = raw[:len(raw)-len(nodewire.AppendDataHead(nil, len(payload)))-len(payload)]
+	return m
 }
 
 var textSchema = arrow.NewSchema([]arrow.Field{{Name: "data", Type: arrow.BinaryTypes.String, Nullable: true}}, nil)

@@ -9,10 +9,14 @@ import (
 // message is what travels along an edge: the metadata and data as on the wire. raw and
 // time belong to buf, or to nobody if buf is nil.
 type message struct {
-	buf   *nodewire.Buffer
+	buf   holder
 	raw   []byte
 	time  []byte
 	flags nodewire.MessageFlags
+	// meta and payload are the parts of raw, for consumers that use shared memory.
+	meta, payload []byte
+	// head, if not nil, is the event up to raw: it replaces the input's own.
+	head []byte
 }
 
 // publish gives a message to every consumer of an output. Consumers that are full and
@@ -25,10 +29,18 @@ func (r *Router) publish(o *output, m *message, s *session) {
 	o.routed.Add(1)
 	var room [8]*input
 	waiting := room[:0]
+	shared := false
 	for _, in := range o.consumers {
+		if in.node.shared.Load() {
+			shared = true
+			continue
+		}
 		if in.node.offer(in, m) == full {
 			waiting = append(waiting, in)
 		}
+	}
+	if shared {
+		r.mem.send(o, m, s != nil)
 	}
 	for _, in := range waiting {
 		if s == nil {
@@ -75,12 +87,7 @@ func (s *session) wait(in *input, m *message) {
 	timer := time.NewTimer(r.holdFor)
 	defer timer.Stop()
 	for {
-		n.mu.Lock()
-		if n.space == nil {
-			n.space = make(chan struct{})
-		}
-		space := n.space
-		n.mu.Unlock()
+		space := n.roomAhead()
 		if n.offer(in, m) != full {
 			return
 		}
@@ -99,9 +106,11 @@ func (s *session) wait(in *input, m *message) {
 }
 
 // lose counts a dropped message.
-func (in *input) lose(cause string) {
-	in.dropped.Add(1)
-	in.unreported.Add(1)
+func (in *input) lose(cause string) { in.loseMany(cause, 1) }
+
+func (in *input) loseMany(cause string, n uint64) {
+	in.dropped.Add(n)
+	in.unreported.Add(n)
 	if p := in.cause.Load(); p == nil || *p != cause {
 		in.cause.Store(&cause)
 	}
@@ -114,6 +123,9 @@ func (n *node) event(e *nodewire.Event) {
 		return
 	}
 	e.Time = n.r.clock.Now()
+	if n.tell(e) {
+		return
+	}
 	n.q.appendControl(keyOf(e), nodewire.AppendEvent(nil, e))
 }
 

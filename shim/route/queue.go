@@ -27,13 +27,19 @@ type controlKey struct {
 // body and tail of a message belong to buf.
 type entry struct {
 	in               *input // nil for a control event
-	buf              *nodewire.Buffer
+	buf              holder
 	head, body, tail []byte
 	flags            nodewire.MessageFlags
 	key              controlKey
 
 	prev, next     *entry // of the node
 	inPrev, inNext *entry // of the input
+}
+
+// holder is memory that somebody else counts: a frame, or a slot of shared memory.
+type holder interface {
+	Retain()
+	Release()
 }
 
 // wire is the length of the event in bytes.
@@ -188,7 +194,11 @@ func (q *queue) admit(in *input, m *message, lost func(*input, string)) verdict 
 	if m.flags&nodewire.Flush != 0 {
 		q.flushInput(in)
 	}
-	if len(in.head)+len(m.raw)+len(m.time) > maxBatch {
+	head := in.head
+	if m.head != nil {
+		head = m.head
+	}
+	if len(head)+len(m.raw)+len(m.time) > maxBatch {
 		lost(in, causeSize)
 		return dropped
 	}
@@ -201,7 +211,7 @@ func (q *queue) admit(in *input, m *message, lost func(*input, string)) verdict 
 		}
 	}
 	e := newEntry()
-	e.in, e.head, e.body, e.tail, e.flags = in, in.head, m.raw, m.time, m.flags
+	e.in, e.head, e.body, e.tail, e.flags = in, head, m.raw, m.time, m.flags
 	for q.bytes+e.cost() > q.limit && q.inputs > 0 {
 		if in.hold {
 			e.free()

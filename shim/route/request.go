@@ -55,7 +55,8 @@ func (c *conn) send(req *nodewire.Request, buf *nodewire.Buffer) error {
 	if o.direct.Load() && !o.seen.Load() {
 		c.n.r.notDirect(o, len(req.Message.Payload))
 	}
-	m := message{buf: buf, raw: req.Message.Raw, time: req.Message.Time, flags: req.Message.Flags}
+	m := message{buf: buf, raw: req.Message.Raw, time: req.Message.Time, flags: req.Message.Flags,
+		meta: req.Message.Meta, payload: req.Message.Payload}
 	c.n.r.publish(o, &m, c.sess)
 	return nil
 }
@@ -86,6 +87,7 @@ func (c *conn) subscribe() error {
 		n.phase = phaseSubscribed
 	}
 	n.mu.Unlock()
+	r.mem.settle(n)
 	r.cfg.Report(link.Fact{Node: n.id, Generation: s.gen, Subscribed: &link.Subscribed{}})
 	select {
 	case <-r.released:

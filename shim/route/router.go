@@ -45,6 +45,7 @@ type Router struct {
 	zenoh   zenohPlan
 	pools   poolPlan
 	reports reporter
+	mem     sharedMemory
 	local   *localListener
 
 	queueBytes int64
@@ -87,6 +88,10 @@ func New(cfg Config) (*Router, error) {
 	}
 	r.planPools()
 	if err := r.planZenoh(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	if err := r.mem.open(r); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -232,13 +237,14 @@ func (r *Router) Fill(st *link.NodeState) {
 	if n == nil {
 		return
 	}
-	if held := n.held.Load(); held != nil {
-		st.Note = "held by " + *held
+	if held := n.heldBy(); held != "" {
+		st.Note = "held by " + held
 	}
+	queued := r.mem.collect(n)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	st.Phase = n.phase
-	st.Pending = uint64(n.q.inputs)
+	st.Pending = uint64(n.q.inputs) + queued
 	for _, in := range n.inputs {
 		if d := in.dropped.Load(); d > 0 {
 			if st.Dropped == nil {
@@ -256,11 +262,15 @@ func (r *Router) Fill(st *link.NodeState) {
 // is 0 for a node that keeps up, and for one that is held for backpressure itself.
 func (r *Router) Unread(id string) time.Duration {
 	n := r.nodes[id]
-	if n == nil || n.held.Load() != nil {
+	if n == nil || n.heldBy() != "" {
 		return 0
 	}
+	shared := r.mem.unread(n)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.phase == phaseSubscribed && shared > 0 {
+		return shared
+	}
 	if n.unreadSince.IsZero() || n.phase != phaseSubscribed {
 		return 0
 	}
@@ -288,6 +298,7 @@ func (r *Router) Close() {
 		}
 		n.closeConns()
 	}
+	r.mem.close()
 	r.wg.Wait()
 	for _, n := range r.order {
 		n.mu.Lock()

@@ -27,7 +27,7 @@ var injecting = []string{"LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "DOR
 var wiring = []string{
 	"DORA_NODE_CONFIG", "DORA_RUNTIME_CONFIG", "DORA_ZENOH_LISTEN", "DORA_ZENOH_LISTEN_EXTRA",
 	"DORA_ZENOH_CONNECT", "DORA_ZENOH_MULTICAST", "DORA_RUN_PARENT_PID",
-	contain.Mark, TokenEnv, "DORA_SHIM_CONFIG",
+	contain.Mark, TokenEnv, "DORA_SHIM_CONFIG", "DORA_SHM_SOCKET", "DORA_SHM_TOKEN",
 }
 
 // deployment variables belong to whoever runs the daemon: refused from a descriptor, but

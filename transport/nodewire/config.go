@@ -35,6 +35,16 @@ type Config struct {
 	RestartCount uint32
 	// Routing per output; nil lets every message go through the connection.
 	Routing map[string]Routing
+	// Shared is where a Go node finds the dataflow's shared memory; nil if it has none.
+	// YAML leaves it out: a node that is started gets it in its environment.
+	Shared *Shared
+}
+
+// Shared is the control socket of package shm and the token by which a node is known
+// there. It is no part of dora 1.1.0; nodes that do not know it ignore it.
+type Shared struct {
+	Socket string `json:"socket"`
+	Token  string `json:"token"`
 }
 
 // InputConfig is one input as a node sees it. Zero values mean "not given".
@@ -128,6 +138,9 @@ func (c *Config) DynamicReply(p *Peering) ([]byte, error) {
 		// A null where a node expects a list is an error to it.
 		connect := append([]string{}, p.Connect...)
 		reply["zenoh"] = map[string]any{"listen": p.Listen, "connect": connect}
+	}
+	if c.Shared != nil {
+		reply["shm"] = c.Shared
 	}
 	return json.Marshal(map[string]any{"NodeConfig": reply})
 }

@@ -63,7 +63,8 @@ func ParseDynamicReply(frame []byte) (*Config, *Peering, error) {
 				Ok  *rawConfig
 				Err *string
 			} `json:"result"`
-			Zenoh *Peering `json:"zenoh"`
+			Zenoh  *Peering `json:"zenoh"`
+			Shared *Shared  `json:"shm"`
 		}
 	}
 	if err := json.Unmarshal(frame, &reply); err != nil {
@@ -81,6 +82,7 @@ func ParseDynamicReply(frame []byte) (*Config, *Peering, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c.Shared = reply.NodeConfig.Shared
 	return c, reply.NodeConfig.Zenoh, nil
 }
 

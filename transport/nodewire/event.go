@@ -127,6 +127,13 @@ func (d *decoder) event() Event {
 	return e
 }
 
+// DecodeEvent reads one event that stands alone. The result aliases b.
+func DecodeEvent(b []byte) (Event, error) {
+	d := decoder{b: b}
+	e := d.event()
+	return e, d.end()
+}
+
 // ReplyKind says how a request was answered. The values are the wire tags.
 type ReplyKind uint8
 

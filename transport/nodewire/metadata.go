@@ -77,6 +77,8 @@ type Message struct {
 	Raw []byte
 	// Time is the encoded Timestamp within Raw.
 	Time []byte
+	// Meta is the encoded Metadata alone, the first part of Raw.
+	Meta []byte
 	// Payload is one Arrow IPC stream, or nil when there is no data.
 	Payload []byte
 	HasData bool
@@ -99,6 +101,7 @@ func (d *decoder) message(withData bool) Message {
 		key := d.text("parameter name")
 		m.Flags |= d.skipParameter(key)
 	}
+	meta := d.off
 	if withData && d.option("message data") {
 		m.HasData = true
 		if t := d.tag("data kind"); d.err == nil && t != 0 {
@@ -110,6 +113,7 @@ func (d *decoder) message(withData bool) Message {
 		return Message{}
 	}
 	m.Raw = d.b[start:d.off:d.off]
+	m.Meta = d.b[start:meta:meta]
 	return m
 }
 
@@ -185,6 +189,23 @@ func (m Message) Metadata() (Metadata, error) {
 func (m Message) Timestamp() Timestamp {
 	d := decoder{b: m.Time}
 	return d.timestamp("metadata timestamp")
+}
+
+// ScanMetadata checks a Metadata that stands alone and returns it as a Message without
+// data, whose slices alias b.
+func ScanMetadata(b []byte) (Message, error) {
+	d := decoder{b: b}
+	m := d.message(false)
+	return m, d.end()
+}
+
+// AppendDataHead encodes what stands between a Metadata and a payload of the given length
+// in bytes (0: no data) in the Raw form of a Message.
+func AppendDataHead(dst []byte, payload int) []byte {
+	if payload == 0 {
+		return append(dst, 0)
+	}
+	return binary.AppendUvarint(append(dst, 1, 0), uint64(payload))
 }
 
 // DecodeMetadata reads a Metadata that stands alone, as in the attachment of a sample.

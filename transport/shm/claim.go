@@ -57,6 +57,7 @@ func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
 		}
 		return Message{}, false
 	}
+	atomic.StoreUint64(e.received, atomic.LoadUint64(e.received)+1)
 	fault("entry.claimed")
 	if want := atomic.LoadUint32(e.want); want == wantAll || want != wantNothing && e.geo.roomy(atomic.LoadUint64(e.head)-i-1) {
 		ring(e.bell.room)
@@ -89,6 +90,10 @@ func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
 	}
 	if h != nil {
 		m.hold, m.generation = h, h.generation.Load()
+	}
+	if !m.Protected && int64(i-atomic.LoadUint64(e.flushed)) < 0 {
+		m.Release()
+		return Message{}, false
 	}
 	return m, true
 }
@@ -212,6 +217,7 @@ func (r *Reader) shut(e *inEdge) {
 		return
 	}
 	e.open = false
+	r.counts[e.Input].close(e)
 	e.letGo()
 	rem := e.from
 	if rem.edges--; rem.edges > 0 {

@@ -54,8 +54,11 @@
 //	144     u64   producer    withheld        messages not queued: the consumer holds too much
 //	152     u64   producer    heldbytes       bytes of slots that the edge holds
 //	160     u32   producer    heldslots       slots that the edge holds
+//	168     u64   producer    flushed         entries before this one are obsolete, unless protected
+//	176     u64   producer    newest          the sender's timestamp of the newest message
 //	256     u64   both, CAS   tail            entries read or dropped
 //	384     u64   consumer    releasehead     tokens written
+//	392     u64   consumer    received        entries claimed
 //	512     u32   producer    want            ring my bell: 1 at every read and release, 2 when there is room
 //	640     u32   supervisor  producerstate   0 live, 1 gone
 //	704     u32   supervisor  consumerstate   0 live, 1 gone

@@ -15,6 +15,7 @@ type edge struct {
 
 	head, tail, releaseHead      *uint64
 	dropped, withheld, heldBytes *uint64
+	flushed, newest, received    *uint64
 	heldSlots, want              *uint32
 	producerState, consumerState *uint32
 }
@@ -76,6 +77,9 @@ func viewEdge(mem []byte, geo geometry) *edge {
 		withheld:      word64(mem, offWithheld),
 		heldBytes:     word64(mem, offHeldBytes),
 		heldSlots:     word32(mem, offHeldSlots),
+		flushed:       word64(mem, offFlushed),
+		newest:        word64(mem, offNewest),
+		received:      word64(mem, offReceived),
 		tail:          word64(mem, offTail),
 		releaseHead:   word64(mem, offReleaseHead),
 		want:          word32(mem, offWant),

@@ -18,6 +18,9 @@ type Options struct {
 	// ArenaLimit in bytes and SendTimeout; 0 takes what the supervisor says.
 	ArenaLimit  int64
 	SendTimeout time.Duration
+	// Trim is how often memory that is idle since the last time is given back; 0: only
+	// when Writer.Trim is called. It is rounded to seconds.
+	Trim time.Duration
 
 	noRecheck bool
 }
@@ -45,6 +48,7 @@ type Endpoint struct {
 	node        string
 	incarnation uint32
 	heart       *time.Timer
+	beats, trim int // of the heart; every how many it trims, 0: never
 	ready       chan struct{}
 	ended       chan struct{} // the reading goroutine
 
@@ -143,6 +147,9 @@ func (ep *Endpoint) greet(token string, o Options) error {
 	ep.node, ep.incarnation = p.Node, p.Incarnation
 	ep.Writer = newWriter(p.Node, ep, ep.own, o)
 	ep.Reader = newReader(ep, ep.own, o)
+	if o.Trim > 0 {
+		ep.trim = int(max(1, o.Trim/recheckEvery))
+	}
 	if !o.noRecheck {
 		ep.mu.Lock()
 		ep.heart = time.AfterFunc(recheckEvery, ep.beat)
@@ -153,6 +160,9 @@ func (ep *Endpoint) greet(token string, o Options) error {
 
 func (ep *Endpoint) beat() {
 	ep.Reader.beat()
+	if ep.beats++; ep.trim > 0 && ep.beats%ep.trim == 0 {
+		ep.Writer.Trim()
+	}
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	if ep.lost == nil {
@@ -202,6 +212,8 @@ func (ep *Endpoint) handle(p *packet, fds []int) error {
 	switch p.Kind {
 	case kindEdge:
 		return ep.attach(p, fds[0], fds[1])
+	case kindNotice:
+		ep.Reader.addNotice(newNotice(p))
 	case kindGone:
 		ep.Writer.removeEdge(p.Edge)
 	case kindRetired:
@@ -222,7 +234,9 @@ func (ep *Endpoint) attach(p *packet, edgeFD, bellFD int) error {
 	spec := p.spec()
 	e, err := openEdge(edgeFD, spec.ID, spec.Geometry)
 	if err != nil {
-		return err
+		// The other end may have scribbled over it already: this edge is lost, not all.
+		ep.broken(spec.ID, fmt.Sprintf("the edge %s/%s of %s cannot be used: %v", spec.Peer, spec.Output, spec.Input, err))
+		return nil
 	}
 	peer, err := openBell(bellFD)
 	if err != nil {

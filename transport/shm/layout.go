@@ -42,8 +42,11 @@ const (
 	offWithheld      = 144
 	offHeldBytes     = 152
 	offHeldSlots     = 160
+	offFlushed       = 168
+	offNewest        = 176
 	offTail          = 256
 	offReleaseHead   = 384
+	offReceived      = 392
 	offWant          = 512
 	offProducerState = 640
 	offConsumerState = 704

@@ -74,12 +74,14 @@ func TestLayoutIsAsDocumented(t *testing.T) {
 	}
 	defer e.close()
 	*e.head, *e.dropped, *e.withheld, *e.heldBytes, *e.heldSlots = 101, 102, 103, 104, 105
+	*e.flushed, *e.newest, *e.received = 111, 112, 113
 	*e.tail, *e.releaseHead, *e.want, *e.producerState, *e.consumerState = 106, 107, 108, 109, 110
 	want := map[string]uint64{
 		"magic": 'd' | 's'<<8 | 'h'<<16 | 'm'<<24, "version": 1, "entries": 16, "stride": 4160, "cap": 10, "policy": 1,
 		"inlinemax": 4096, "release": 4096, "edge": 7, "releasering": 73728, // 16 entries of 4160 bytes end at 70656; the next page begins there
 		"head": 101, "dropped": 102,
 		"withheld": 103, "heldbytes": 104, "heldslots": 105, "tail": 106, "releasehead": 107, "want": 108,
+		"flushed": 111, "newest": 112, "received": 113,
 		"producerstate": 109, "consumerstate": 110,
 	}
 	compare(t, "Edge", e.mem, want, "ring")

@@ -21,6 +21,7 @@ type Member struct {
 	conn     *conn
 	out, in  map[EdgeID]*Edge
 	segments map[uint32]*heldSegment
+	notices  []*packet // for a process that has not connected yet
 	left     bool
 }
 
@@ -212,6 +213,10 @@ func (s *Supervisor) welcome(c *conn, p *packet) (*Member, error) {
 	for _, e := range m.ordered() {
 		m.offer(e)
 	}
+	for _, p := range m.notices {
+		m.tell(p)
+	}
+	m.notices = nil
 	m.tell(&packet{Kind: kindReady})
 	return m, nil
 }
@@ -387,6 +392,7 @@ func (e *Edge) remove() {
 		return
 	}
 	e.lastSeen = e.read()
+	e.lastSeen.Removed, e.lastSeen.Waiting, e.lastSeen.Queued = true, false, 0
 	e.removed = true
 	e.attach()
 	e.mem.close()
@@ -419,11 +425,15 @@ type EdgeStats struct {
 	Input     string
 	Tap       bool
 	Published uint64 // messages and the end mark written into the queue
+	Received  uint64 // of these, taken out by the receiver
 	Queued    uint64 // of these, waiting to be received
 	Dropped   uint64 // dropped by drop_oldest or after waiting too long for room
 	Withheld  uint64 // not even queued: the receiver holds too many messages
 	HeldSlots int    // arena slots that are queued or with the receiver
 	HeldBytes int64
+	Newest    uint64 // the sender's timestamp of the newest message, 0 before the first
+	Waiting   bool   // the sender waits for this edge's receiver
+	Removed   bool   // the edge is no more; these were its last numbers
 }
 
 // Stats of the edge as its producer last wrote them. They are claims: a process that
@@ -446,5 +456,7 @@ func (e *Edge) read() EdgeStats {
 		Published: head, Queued: min(head-min(tail, head), uint64(e.geo.Entries)),
 		Dropped: atomic.LoadUint64(e.mem.dropped), Withheld: atomic.LoadUint64(e.mem.withheld),
 		HeldSlots: int(atomic.LoadUint32(e.mem.heldSlots)), HeldBytes: int64(atomic.LoadUint64(e.mem.heldBytes)),
+		Received: atomic.LoadUint64(e.mem.received), Newest: atomic.LoadUint64(e.mem.newest),
+		Waiting: atomic.LoadUint32(e.mem.want) != wantNothing,
 	}
 }

@@ -42,6 +42,10 @@ type Message struct {
 	Output      string // the producer's output
 	Incarnation uint32 // of the producer
 
+	// Notice, if not nil, is what the supervisor had to say here (Member.Tell), and
+	// nothing else is set.
+	Notice []byte
+
 	End EndReason // if not NotEnded, there is no payload
 	Err error     // with End == Broken
 

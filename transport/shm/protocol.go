@@ -27,12 +27,14 @@ import (
 //	drained   edge, reason            →             read to its end, or not wanted
 //	broken    edge, error             →             the other end does not keep the rules
 //	                                  ←   gone      edge: take back what it holds, forget it
+//	                                  ←   notice    notice, inputs, waits: see Member.Tell
 //
 // The end of the connection is the end of the process for the supervisor: it marks the
 // edges, rings the neighbours' bells and has them sweep.
 const (
 	protocolVersion = 1
-	maxPacket       = 16 << 10
+	maxPacket       = 64 << 10
+	maxNotice       = 24 << 10 // bytes of a notice
 	maxPacketFDs    = 4
 )
 
@@ -53,6 +55,7 @@ const (
 	kindRetired  kind = "retired"
 	kindDrained  kind = "drained"
 	kindBroken   kind = "broken"
+	kindNotice   kind = "notice"
 )
 
 // Roles in an edge message.
@@ -85,6 +88,16 @@ type packet struct {
 	Policy   Policy    `json:"policy,omitempty"`
 	Tap      bool      `json:"tap,omitempty"`
 	Geometry *geometry `json:"geometry,omitempty"`
+
+	Notice []byte   `json:"notice,omitempty"`
+	Inputs []string `json:"inputs,omitempty"`
+	Waits  []waits  `json:"waits,omitempty"`
+}
+
+// waits says how much of an edge comes before a notice.
+type waits struct {
+	Edge  EdgeID `json:"edge"`
+	Until uint64 `json:"until"` // entries
 }
 
 // rule is what a kind needs.
@@ -107,6 +120,7 @@ var rules = map[kind]rule{
 	kindReady:    {},
 	kindEdge:     {fds: 2, edge: true, geometry: true},
 	kindGone:     {edge: true},
+	kindNotice:   {},
 	kindSegment:  {req: true, segment: true},
 	kindRefused:  {},
 	kindRetired:  {segment: true},

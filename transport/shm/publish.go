@@ -16,6 +16,9 @@ type Header struct {
 	// Protected messages are not dropped for the sake of others: a full drop_oldest
 	// queue that begins with one drops the new message if that is not protected.
 	Protected bool
+	// Flush makes older queued messages obsolete, unless they are protected: they are
+	// not delivered any more, and not counted as dropped.
+	Flush bool
 }
 
 // Loan is room for one payload, to be filled in place and published. It is used by one
@@ -133,6 +136,27 @@ func (w *Writer) Send(ctx context.Context, output string, payload []byte, h Head
 	return l.Publish(ctx, output, h)
 }
 
+// SendParts is Send for a payload in several parts, of size bytes together.
+func (w *Writer) SendParts(ctx context.Context, output string, parts [][]byte, size int, h Header) error {
+	if size+len(h.Meta) <= InlineMax {
+		return w.publish(ctx, output, &outgoing{parts: parts, size: size, Header: h, flags: flagInline})
+	}
+	if !w.Subscribed(output) {
+		return w.check(output)
+	}
+	l, err := w.Reserve(ctx, max(size, InlineMax+1))
+	if err != nil {
+		return err
+	}
+	l.Truncate(size)
+	b := l.Bytes()
+	for _, p := range parts {
+		b = b[copy(b, p):]
+	}
+	fault("payload.written")
+	return l.Publish(ctx, output, h)
+}
+
 // check returns why nothing can be sent on the output.
 func (w *Writer) check(output string) error {
 	w.mu.Lock()
@@ -154,6 +178,8 @@ func (w *Writer) checkLocked(out *output) error {
 type outgoing struct {
 	Header
 	payload []byte
+	parts   [][]byte // instead of payload, inline only
+	size    int      // of parts together
 	flags   uint32
 	slot    uint32
 }
@@ -397,7 +423,7 @@ func (w *Writer) over(e *outEdge, m *outgoing) bool {
 
 // put writes the entry, publishes it and rings.
 func (w *Writer) put(e *outEdge, m *outgoing, seq uint64) {
-	d := descriptor{length: uint32(len(m.payload)), flags: m.flags, meta: uint32(len(m.Meta)), time: m.Time, seq: seq}
+	d := descriptor{length: uint32(len(m.payload) + m.size), flags: m.flags, meta: uint32(len(m.Meta)), time: m.Time, seq: seq}
 	if m.Protected {
 		d.flags |= flagProtected
 	}
@@ -406,6 +432,9 @@ func (w *Writer) put(e *outEdge, m *outgoing, seq uint64) {
 	switch {
 	case m.flags&flagInline != 0:
 		n := copy(b[entBytes:], m.payload)
+		for _, p := range m.parts {
+			n += copy(b[entBytes+n:], p)
+		}
 		copy(b[entBytes+n:], m.Meta)
 	case m.flags&flagArena != 0:
 		w.hold(e, m.slot)
@@ -418,6 +447,12 @@ func (w *Writer) put(e *outEdge, m *outgoing, seq uint64) {
 	}
 	d.store(b)
 	e.shadow[e.next&uint64(e.geo.Entries-1)] = shadow
+	if m.Flush {
+		atomic.StoreUint64(e.flushed, e.next)
+	}
+	if m.flags&flagEnd == 0 {
+		atomic.StoreUint64(e.newest, m.Time)
+	}
 	fault("entry.written")
 	e.next++
 	atomic.StoreUint64(e.head, e.next)

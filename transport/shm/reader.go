@@ -19,22 +19,25 @@ type Reader struct {
 	asleep      atomic.Bool
 	interrupted atomic.Bool
 	closed      atomic.Bool
-	changed     atomic.Bool // added, unwanted or lost is not empty
+	changed     atomic.Bool // posted, unwanted or lost is not empty
 
 	recv sync.Mutex // held by Recv, also while it sleeps
 	// The rest of this block belongs to the holder of recv.
-	inputs  []*input
-	last    int // the input that was served last
-	watched <-chan struct{}
-	unwatch func() bool
+	inputs    []*input
+	last      int // the input that was served last
+	notices   []*notice
+	finishing bool // the only notice is the end
+	watched   <-chan struct{}
+	unwatch   func() bool
 
 	post     sync.Mutex // short; for those who must not wait for recv
-	added    []*inEdge
+	posted   []posted
 	unwanted []string
 	lost     error
 
 	loans   sync.Mutex // short; mappings, loans and release rings
 	remotes map[MemberID]*remote
+	counts  map[string]*inputCount
 }
 
 // input is one input with its edges, oldest first: the edge to a restarted producer is
@@ -71,7 +74,7 @@ type remoteSegment struct {
 }
 
 func newReader(ctl control, own *bell, o Options) *Reader {
-	r := &Reader{ctl: ctl, own: own, spin: o.Spin, remotes: make(map[MemberID]*remote)}
+	r := &Reader{ctl: ctl, own: own, spin: o.Spin, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
 	if runtime.NumCPU() == 1 {
 		r.spin = 0 // whoever we wait for could not run
 	}
@@ -89,10 +92,11 @@ func (r *Reader) addEdge(spec edgeSpec, e *edge, peer *bell) {
 	}
 	rem.edges++
 	ie.from = rem
+	r.count(ie)
 	r.loans.Unlock()
 
 	r.post.Lock()
-	r.added = append(r.added, ie)
+	r.posted = append(r.posted, posted{edge: ie})
 	r.changed.Store(true)
 	r.post.Unlock()
 	if r.closed.Load() {
@@ -108,21 +112,33 @@ func (r *Reader) adopt() {
 		return
 	}
 	r.post.Lock()
-	added, unwanted := r.added, r.unwanted
-	r.added, r.unwanted = nil, nil
+	news, unwanted := r.posted, r.unwanted
+	r.posted, r.unwanted = nil, nil
 	r.changed.Store(r.lost != nil)
 	r.post.Unlock()
-	for _, e := range added {
-		i := slices.IndexFunc(r.inputs, func(in *input) bool { return in.id == e.Input })
-		if i < 0 {
-			i = len(r.inputs)
-			r.inputs = append(r.inputs, &input{id: e.Input})
+	for _, p := range news {
+		switch {
+		case p.edge != nil:
+			in := r.input(p.edge.Input)
+			in.edges = append(in.edges, p.edge)
+		case p.finish:
+			r.beginFinish()
+		case !r.finishing:
+			r.notices = append(r.notices, p.notice)
 		}
-		r.inputs[i].edges = append(r.inputs[i].edges, e)
 	}
 	for _, id := range unwanted {
 		r.dropInput(id)
 	}
+}
+
+func (r *Reader) input(id string) *input {
+	i := slices.IndexFunc(r.inputs, func(in *input) bool { return in.id == id })
+	if i < 0 {
+		i = len(r.inputs)
+		r.inputs = append(r.inputs, &input{id: id})
+	}
+	return r.inputs[i]
 }
 
 // Recv returns the next message or end of any input; inputs take turns. It sleeps until
@@ -146,7 +162,7 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 		case st == pollBusy:
 			runtime.Gosched()
 		case armed == 0:
-			if r.spin > 0 && r.spinning(ctx) {
+			if r.spin > 0 && len(r.notices) == 0 && r.spinning(ctx) {
 				continue
 			}
 			r.watch(ctx)
@@ -201,7 +217,16 @@ func (r *Reader) poll(ctx context.Context) (Message, pollState, error) {
 		return Message{}, pollNone, ErrInterrupted
 	}
 	r.adopt()
-	m, st := r.scan()
+	var m Message
+	var st pollState
+	if len(r.notices) == 0 {
+		m, st = r.scan()
+	} else {
+		var err error
+		if m, st, err = r.scanOrdered(); err != nil {
+			return m, st, err
+		}
+	}
 	if st != pollNone {
 		return m, st, nil
 	}
@@ -211,7 +236,7 @@ func (r *Reader) poll(ctx context.Context) (Message, pollState, error) {
 	if r.changed.Load() {
 		r.post.Lock()
 		err := r.lost
-		if len(r.added)+len(r.unwanted) > 0 {
+		if len(r.posted)+len(r.unwanted) > 0 {
 			err = nil // those first
 		}
 		r.post.Unlock()

@@ -1,0 +1,302 @@
+package nodeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/dora-go/dora/nodeapi/payload"
+	"github.com/dora-go/dora/transport/nodewire"
+	"github.com/dora-go/dora/transport/shm"
+)
+
+// shared moves messages through shared memory, under this project's own dora. Timers,
+// logs, Stop, parameters and everything that a node says of itself go over the
+// connections as before; what closes or restarts an input comes in the order of its
+// messages, as notices of the shared memory.
+type shared struct {
+	*tcp
+	ep *shm.Endpoint
+
+	turn chan struct{} // held by the goroutine in recv
+	// The rest belongs to the holder of turn.
+	inputs    map[string]bool // closed ones are true
+	preferShm bool            // the last message came over the connection
+	finishing bool
+	drained   bool // nothing more comes from the shared memory
+	recovered *Input
+	last      *Input // kept alive until the next one is asked for
+
+	dropsMu sync.Mutex
+	dropped map[string]uint64 // reported before
+}
+
+// trimInterval is how often idle memory is given back.
+const trimInterval = 5 * time.Second
+
+// newTransport chooses how messages travel: through shared memory if the dataflow has
+// some. If that cannot be used, the other side sees it, and everything goes over the
+// connections.
+func newTransport(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clock, log *slog.Logger) transport {
+	t := newTCP(cfg, clock)
+	if cfg.Shared == nil {
+		return t
+	}
+	ep, err := join(ctx, cfg.Shared)
+	if err != nil {
+		log.Warn("messages go over connections instead of shared memory, which is slower", "reason", err.Error())
+		return t
+	}
+	return &shared{tcp: t, ep: ep, turn: make(chan struct{}, 1), inputs: make(map[string]bool), dropped: make(map[string]uint64)}
+}
+
+// join connects to the dataflow's shared memory.
+func join(ctx context.Context, at *nodewire.Shared) (*shm.Endpoint, error) {
+	ep, err := shm.Dial(at.Socket, at.Token, shm.Options{Trim: trimInterval})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ep.Ready():
+		return ep, nil
+	case <-ep.Done():
+		err = shm.ErrDisconnected
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	ep.Close()
+	return nil, err
+}
+
+// recv returns the next event of the connection's queue or of the shared memory.
+func (s *shared) recv(ctx context.Context, q *queue) (Event, error) {
+	select {
+	case s.turn <- struct{}{}:
+	default:
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer func() { <-s.turn }()
+	s.last = nil
+	if in := s.recovered; in != nil {
+		s.recovered = nil
+		return s.keep(in), nil
+	}
+	for {
+		ev, err := s.next(ctx, q)
+		if ev != nil || err != nil {
+			return ev, err
+		}
+	}
+}
+
+// keep holds on to an input while its receiver works on it: slices of its values do not
+// keep shared memory alive.
+func (s *shared) keep(in *Input) Event {
+	s.last = in
+	return in
+}
+
+// next makes one step; both results nil means that it led to nothing.
+func (s *shared) next(ctx context.Context, q *queue) (Event, error) {
+	if s.preferShm && !s.drained {
+		s.preferShm = false
+		if m, ok := s.ep.Reader.TryRecv(); ok {
+			return s.convert(&m, q), nil
+		}
+	}
+	it, ok, err := q.poll()
+	switch {
+	case ok:
+		return s.fromConnection(&it, q), nil
+	case err != nil && (s.drained || !errors.Is(err, io.EOF)):
+		return nil, err
+	case err != nil: // what was published before still follows
+		s.endShared()
+	}
+	if s.drained {
+		it, err := q.pop(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return convert(&it), nil
+	}
+	m, err := s.ep.Reader.Recv(ctx)
+	switch {
+	case err == nil:
+		return s.convert(&m, q), nil
+	case errors.Is(err, shm.ErrInterrupted):
+		return nil, nil
+	case errors.Is(err, shm.ErrFinished), errors.Is(err, shm.ErrClosed):
+		s.drained = true
+		return nil, nil
+	case errors.Is(err, shm.ErrDisconnected):
+		s.drained = true
+		if s.finishing {
+			return nil, nil
+		}
+		return &Error{Err: fmt.Errorf("no more messages from other Go nodes: %w", err)}, nil
+	}
+	return nil, err
+}
+
+// endShared has the shared memory end with what is queued.
+func (s *shared) endShared() {
+	if !s.finishing {
+		s.finishing = true
+		s.ep.Reader.Finish()
+	}
+}
+
+func (s *shared) fromConnection(it *item, q *queue) Event {
+	ev := convert(it)
+	switch ev := ev.(type) {
+	case *Input:
+		s.preferShm = true
+	case *Stop:
+		s.endShared()
+	case *InputClosed:
+		s.inputs[ev.ID] = true
+	case *InputRecovered:
+		s.inputs[ev.ID] = false
+	}
+	return ev
+}
+
+// convert makes an event of what the shared memory brought, or nil.
+func (s *shared) convert(m *shm.Message, q *queue) Event {
+	switch {
+	case m.Notice != nil:
+		return s.notice(m.Notice, q)
+	case m.End == shm.Broken:
+		return &Error{Err: m.Err}
+	case m.End != shm.NotEnded:
+		return nil // a notice says what it means
+	}
+	in, err := sharedInput(m)
+	_ = s.clock.Update(m.Time) // a clock that is far ahead is not followed
+	if err != nil {
+		return &Error{Err: fmt.Errorf("input %s: %w", m.Input, err)}
+	}
+	if s.inputs[m.Input] {
+		// Its timeout had closed it. The shim sees the traffic later than we do.
+		s.inputs[m.Input] = false
+		s.recovered = in
+		return &InputRecovered{ID: m.Input}
+	}
+	return s.keep(in)
+}
+
+// notice is a control event that has its place among the messages.
+func (s *shared) notice(b []byte, q *queue) Event {
+	ev, err := nodewire.DecodeEvent(b)
+	if err != nil {
+		return &Error{Err: fmt.Errorf("a notice that cannot be read: %w", err)}
+	}
+	switch ev.Kind {
+	case nodewire.InputClosed:
+		if s.inputs[ev.ID] {
+			return nil
+		}
+		s.inputs[ev.ID] = true
+	case nodewire.InputRecovered:
+		if !s.inputs[ev.ID] {
+			return nil
+		}
+		s.inputs[ev.ID] = false
+	case nodewire.AllInputsClosed:
+		q.stop()
+		s.endShared()
+	}
+	return convert(&item{ev: ev})
+}
+
+// sharedInput decodes a message in place.
+func sharedInput(m *shm.Message) (*Input, error) {
+	md, err := nodewire.DecodeMetadata(m.Meta)
+	if err != nil {
+		m.Release()
+		return nil, err
+	}
+	in := &Input{ID: m.Input, Metadata: publicMetadata(md)}
+	if len(m.Payload) == 0 {
+		m.Release()
+		in.Data = array.NewNull(0)
+		return in, nil
+	}
+	held := *m
+	in.Data, err = payload.Decode(m.Payload, held.Release)
+	return in, err
+}
+
+// send publishes a message: its parts are copied once, to where receivers read them.
+func (s *shared) send(output string, md nodewire.Metadata, data *payload.Encoded) error {
+	err := s.ep.Writer.SendParts(context.Background(), output, data.Segments(), data.Size(), header(md))
+	if err != nil {
+		return fmt.Errorf("output %s: %w", output, err)
+	}
+	return nil
+}
+
+func header(md nodewire.Metadata) shm.Header {
+	h := shm.Header{Meta: nodewire.AppendMetadata(nil, md), Time: md.Time.Time}
+	for _, name := range [...]string{ParamRequestID, ParamGoalID, ParamGoalStatus} {
+		if _, ok := md.Parameters[name]; ok {
+			h.Protected = true
+		}
+	}
+	h.Flush = md.Parameters[ParamFlush].Bool
+	return h
+}
+
+func (s *shared) closeOutputs(outputs []string) error {
+	for _, id := range outputs {
+		s.ep.Writer.CloseOutput(id)
+	}
+	return s.tcp.closeOutputs(outputs)
+}
+
+func (s *shared) unsubscribe() error {
+	for _, in := range s.ep.Reader.Stats() {
+		s.ep.Reader.CloseInput(in.Input)
+	}
+	return s.tcp.unsubscribe()
+}
+
+func (s *shared) finish(outputs []string) error {
+	for _, id := range outputs {
+		s.ep.Writer.CloseOutput(id)
+	}
+	return s.tcp.finish(outputs)
+}
+
+func (s *shared) abort() {
+	s.tcp.abort()
+	s.ep.Close()
+}
+
+// drops adds what the shared memory's queues have dropped since the last call.
+func (s *shared) drops(out map[string]uint64) map[string]uint64 {
+	s.dropsMu.Lock()
+	defer s.dropsMu.Unlock()
+	for _, in := range s.ep.Reader.Stats() {
+		total := in.Dropped + in.Withheld
+		if n := total - s.dropped[in.Input]; n > 0 {
+			if out == nil {
+				out = make(map[string]uint64)
+			}
+			out[in.Input] += n
+			s.dropped[in.Input] = total
+		}
+	}
+	return out
+}
