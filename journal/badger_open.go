@@ -201,17 +201,14 @@ func (s *badgerStore) checkFolder(marked mark) error {
 // moment one attempt can trip over an empty file that it removes.
 func (s *badgerStore) openBadger(o OpenOptions) (retried, err error) {
 	for range 2 {
-		err = guard(func() (err error) {
-			s.db, err = badger.Open(badgerOptions(filepath.Join(s.dir, badgerName), o))
-			return err
-		})
+		// Badger has a lock of its own, which can outlive its owner like ours.
+		err = patiently(func() error { return s.tryBadger(o) })
 		if err == nil {
 			s.settleOpen()
 			return retried, nil
 		}
-		s.db = nil // Badger has closed it
-		if strings.Contains(err.Error(), "directory lock") {
-			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, s.dir, err)
+		if errors.Is(err, ErrLocked) {
+			return nil, err
 		}
 		if retried == nil {
 			retried = err
@@ -219,6 +216,22 @@ func (s *badgerStore) openBadger(o OpenOptions) (retried, err error) {
 		}
 	}
 	return retried, fmt.Errorf("%w: %s: %w", ErrDamaged, s.dir, err)
+}
+
+// tryBadger opens Badger. ErrLocked: its folder is locked, and nothing was touched.
+func (s *badgerStore) tryBadger(o OpenOptions) error {
+	err := guard(func() (err error) {
+		s.db, err = badger.Open(badgerOptions(filepath.Join(s.dir, badgerName), o))
+		return err
+	})
+	if err == nil {
+		return nil
+	}
+	s.db = nil // Badger has closed it
+	if strings.Contains(err.Error(), "directory lock") {
+		return fmt.Errorf("%w: %s: %w", ErrLocked, s.dir, err)
+	}
+	return err
 }
 
 func badgerOptions(dir string, o OpenOptions) badger.Options {

@@ -247,11 +247,8 @@ func TestKilledAtFailpoints(t *testing.T) {
 // TestKilledAtRandom kills it after a random number of acknowledgements and a random time.
 func TestKilledAtRandom(t *testing.T) {
 	rounds := 20
-	if s := os.Getenv("JOURNAL_KILLS"); s != "" { // for long runs by hand
-		var err error
-		if rounds, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
+	if os.Getenv("DORA_SOAK") != "" {
+		rounds = 300
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		t.Run(kind, func(t *testing.T) {

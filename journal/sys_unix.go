@@ -12,21 +12,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockPatience is how long a lock is tried for. A process that has the file open and
-// starts another one shares the lock with it for the moment between fork and exec, also
-// when it has closed the file or died meanwhile.
-const lockPatience = 300 * time.Millisecond
+// lockPatience is how long a lock is tried for. A lock belongs to the open file, and a
+// process that starts another one shares its open files with it for the moment between
+// fork and exec, close-on-exec or not. If it closes the file or dies in that moment, the
+// lock stays until the exec. That is well below a millisecond, but a machine with twenty
+// busy processes for each processor can take a hundred times as long.
+const lockPatience = time.Second
 
 // lockFile takes the lock of an open file for as long as it is open. The kernel frees it
 // when the process ends, however that happens.
 func lockFile(f *os.File) error {
-	for end := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
+	return patiently(func() error {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case !errors.Is(err, unix.EWOULDBLOCK):
-			return err
-		case time.Now().After(end):
+		if errors.Is(err, unix.EWOULDBLOCK) {
 			return ErrLocked
+		}
+		return err
+	})
+}
+
+// patiently tries to take a lock for as long as lockPatience while the answer is
+// ErrLocked.
+func patiently(take func() error) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
+		if err := take(); !errors.Is(err, ErrLocked) || time.Now().After(end) {
+			return err
 		}
 	}
 }
