@@ -12,11 +12,8 @@ func Unsupported(d *Descriptor) Diagnostics {
 		}
 	}
 	for _, n := range d.Nodes {
-		for _, key := range []string{"module", "operator", "operators", "git", "hub", "ros2"} {
+		for _, key := range []string{"module", "operator", "operators", "hub", "ros2"} {
 			refuse(n.Keys, key, "use a node with a local `path`", "node `%s`", n.ID)
-		}
-		if n.Kind == KindURL {
-			c.errorf(n.Keys.At("path"), CodeUnsupported, "download it and write the local `path`", "node `%s`: `dora run` does not support a URL as `path` yet", n.ID)
 		}
 	}
 	return c.finish()

@@ -12,15 +12,19 @@ import (
 )
 
 type buildOptions struct {
-	uv, local, strict, force bool
+	uv, local, strict, force, locked bool
 }
 
 func newBuildCmd() *cobra.Command {
 	o := &buildOptions{}
 	cmd := &cobra.Command{
 		Use:   "build <PATH>",
-		Short: "Run the build commands of a dataflow",
-		Long: `Run the build commands of a dataflow.
+		Short: "Fetch the sources of a dataflow and run its build commands",
+		Long: `Fetch the sources of a dataflow and run its build commands.
+
+Nodes with "git:" are cloned, and built and run in the clone; a "path:" that is a URL is
+downloaded. The newest commit and download are taken and written into the lock file
+<name>.lock.json beside the dataflow file; "dora run" takes what is written there.
 
 The lines of one node run one after the other, without a shell; nodes are built beside
 each other. A node is built again only if its lines, its variables, its commit or a file
@@ -41,6 +45,7 @@ of its source tree changed, or if what it runs is gone. What was seen is kept in
 	f.BoolVar(&o.local, "local", false, "build on this machine, even if a coordinator is reachable")
 	f.BoolVar(&o.strict, "strict-types", false, "treat type warnings as errors (non-zero exit code)")
 	f.BoolVar(&o.force, "force", false, "build what has not changed, too")
+	f.BoolVar(&o.locked, "locked", false, "take the commits and downloads that the lock file names, nothing newer")
 	return cmd
 }
 
@@ -53,7 +58,8 @@ func (o *buildOptions) run(ctx context.Context, path string, out io.Writer) erro
 	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(sigs)
 	return untilSignal(ctx, sigs, func(ctx context.Context) error {
-		return build.Run(ctx, build.Options{Dataflow: desc, Env: capturedEnv(), UV: o.uv, Force: o.force, ShowCurrent: true, Out: out})
+		return build.Run(ctx, build.Options{Dataflow: desc, Env: capturedEnv(), UV: o.uv, Force: o.force,
+			Update: true, Locked: o.locked, ShowCurrent: true, Out: out})
 	})
 }
 

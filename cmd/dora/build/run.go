@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dora-go/dora/cmd/dora/source"
 	"github.com/dora-go/dora/dataflow"
 )
 
@@ -23,17 +24,20 @@ type Options struct {
 	UV bool
 	// Force builds what has not changed, too.
 	Force bool
+	// Update looks for newer commits and downloads than the lock file names; Locked takes
+	// exactly those, and refuses sources that it does not name.
+	Update, Locked bool
 	// ShowCurrent names the nodes that need no build.
 	ShowCurrent bool
 	// Out takes what happens, line by line.
 	Out io.Writer
 }
 
-// Run builds what is not built. The error names the node, the line and the place.
+// Run fetches the sources of the dataflow's nodes (see source.Fetch, which changes the
+// nodes) and builds what is not built. The error names the node, the line and the place.
 func Run(ctx context.Context, o Options) error {
-	jobs, err := plan(&o)
-	if err != nil || len(jobs) == 0 {
-		return err
+	if !hasWork(o.Dataflow) {
+		return nil
 	}
 	out := &lineWriter{w: o.Out}
 	unlock, err := lockFolder(ctx, o.Dataflow.Dir(), out)
@@ -41,8 +45,26 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
+	err = source.Fetch(ctx, source.Options{Dataflow: o.Dataflow, Update: o.Update, Locked: o.Locked, Out: o.Out})
+	if err != nil {
+		return err
+	}
+	jobs, err := plan(&o)
+	if err != nil {
+		return err
+	}
 	b := &builder{opts: &o, out: out, trees: newTrees()}
 	return b.build(ctx, jobs)
+}
+
+// hasWork: a node has build lines, or a source elsewhere.
+func hasWork(d *dataflow.Descriptor) bool {
+	for _, n := range d.Nodes {
+		if len(n.BuildLines()) > 0 || n.Kind == dataflow.KindGit || n.Kind == dataflow.KindURL {
+			return true
+		}
+	}
+	return false
 }
 
 // builder is one run over the nodes of a dataflow.
