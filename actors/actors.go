@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -29,6 +30,10 @@ var (
 	ErrBusy = errors.New("too many commands are waiting")
 	// ErrClosed: the daemon was closed.
 	ErrClosed = errors.New("the daemon is closed")
+	// ErrAmbiguous: more than one dataflow is meant.
+	ErrAmbiguous = errors.New("it is ambiguous")
+	// ErrAway: the daemon that has to do it is not connected.
+	ErrAway = errors.New("its daemon is not connected")
 	// ErrNoShim: no shim of that token is alive (its lock is free). Returned by an
 	// Adopter.
 	ErrNoShim = errors.New("no live shim")
@@ -75,6 +80,18 @@ type Options struct {
 	FinishGrace time.Duration
 	// MaxPending is DefaultMaxPending if zero.
 	MaxPending int
+	// Vault keeps the environments of dataflows (nil: none is kept, and a dataflow whose
+	// shim and daemon were both killed does not come back by itself).
+	Vault Vault
+}
+
+// Vault keeps what a start needs and a journal must not hold: the values of the
+// environment. What is kept survives SIGKILL.
+type Vault interface {
+	Keep(uuid string, env []string) error
+	// Open returns what was kept; an error that wraps fs.ErrNotExist if there is nothing.
+	Open(uuid string) ([]string, error)
+	Forget(uuid string) error
 }
 
 // Clock is where all time in this package comes from.
@@ -141,6 +158,11 @@ type StartRequest struct {
 	// ExitWhenNodesFinish overrides the descriptor's key if set.
 	ExitWhenNodesFinish *bool
 	Command             string // "run", "start", "restart"
+	// Params of nodes, by node and key, that they have from the start.
+	Params map[string]map[string]json.RawMessage
+	// Order of a coordinator ("" if there is none, see orderKey): a start with the order
+	// of an earlier one is that one.
+	Order string
 }
 
 // StopRequest stops a dataflow.
@@ -148,6 +170,7 @@ type StopRequest struct {
 	Cause string        // "ctrl-c", "stop-after", "stop", "restart", "down"
 	Grace time.Duration // zero: DefaultStopGrace
 	Force bool          // SIGKILL at once
+	Order string        // as in StartRequest
 }
 
 // States of a dataflow in DataflowInfo.Status.

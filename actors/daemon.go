@@ -26,7 +26,12 @@ type Daemon struct {
 	env    *environment
 	system *actor.ActorSystem
 	root   *actor.PID
-	led    ledger // of the daemon's own stream; Open and Close only
+	ledMu  sync.Mutex
+	led    ledger // of the daemon's own stream
+	obeyed obeyed
+
+	newsMu sync.Mutex
+	newsC  chan struct{} // see news
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -74,7 +79,13 @@ func Open(opts Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		opts: opts, flows: map[string]*flow{},
-		env: &environment{store: opts.Store, clock: opts.Clock, log: opts.Log, observe: opts.Observe},
+		env: &environment{store: opts.Store, clock: opts.Clock, log: opts.Log},
+	}
+	d.env.observe = func(stream string, at time.Time, e events.Event) {
+		d.recorded()
+		if opts.Observe != nil {
+			opts.Observe(stream, at, e)
+		}
 	}
 	d.led = ledger{env: d.env, stream: events.DaemonStream(opts.Machine)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
@@ -83,8 +94,8 @@ func Open(opts Options) (*Daemon, error) {
 		return nil, err
 	}
 	d.system = newSystem(opts.Log)
-	props := actor.PropsFromProducer(func() actor.Actor { return guarded(d, (&daemonActor{d: d}).Receive) },
-		actor.WithSupervisor(&supervisor{d: d, giveUp: d.flowBroken}))
+	props := actor.PropsFromProducer(func() actor.Actor { return guarded(d.env, (&daemonActor{d: d}).Receive) },
+		actor.WithSupervisor(&supervisor{env: d.env, giveUp: d.flowBroken}))
 	root, err := d.system.Root.SpawnNamed(props, "daemon")
 	if err != nil {
 		d.cancel()
@@ -157,16 +168,39 @@ func (d *Daemon) Start(ctx context.Context, r StartRequest) error {
 	if err != nil {
 		return err
 	}
+	params, err := paramEvents(r)
+	if err != nil {
+		return err
+	}
+	if known, err := d.startedBefore(ctx, r); known || err != nil {
+		return err
+	}
 	f := newFlow(d, r.UUID, r.Descriptor, created)
 	f.load = load
 	close(f.known)
 	answer := make(chan error, 1)
-	f.create = &creation{event: created, reply: func(err error) { answer <- err }}
+	f.create = &creation{event: created, params: params, order: r.Order, reply: func(err error) { answer <- err }}
 	if err := d.register(f, r.Name); err != nil {
+		return err
+	}
+	if err := d.keepEnvironment(r); err != nil {
+		d.forget(f)
 		return err
 	}
 	d.tell(d.root, beginFlow{f})
 	return await(ctx, answer, nil)
+}
+
+// startedBefore says that this very order was carried out already: its answer was lost.
+func (d *Daemon) startedBefore(ctx context.Context, r StartRequest) (bool, error) {
+	f, err := d.find(r.UUID)
+	if err != nil || r.Order == "" {
+		return false, nil
+	}
+	f.mu.Lock()
+	order, recorded := f.state.Order, !f.state.CreatedAt.IsZero()
+	f.mu.Unlock()
+	return recorded && coveredOrder(order, r.Order), nil
 }
 
 // register claims UUID and name.
@@ -249,6 +283,7 @@ func (d *Daemon) Stop(ctx context.Context, uuid string, r StopRequest) error {
 	answer := make(chan error, 1)
 	return f.ask(ctx, answer, stopMsg{
 		event: events.DataflowStopRequested{Cause: r.Cause, Grace: r.Grace, Force: r.Force},
+		order: r.Order,
 		reply: func(err error) { answer <- err },
 	})
 }
@@ -258,7 +293,7 @@ func (d *Daemon) StopNode(ctx context.Context, uuid, node string, grace time.Dur
 	if grace <= 0 {
 		grace = DefaultStopGrace
 	}
-	return d.orderNode(ctx, uuid, node, events.NodeStopRequested{Grace: grace, Force: force})
+	return d.orderNode(ctx, uuid, node, events.NodeStopRequested{Grace: grace, Force: force}, "")
 }
 
 // RestartNode asks one node to end and come back: its outputs stay open meanwhile. It
@@ -267,10 +302,10 @@ func (d *Daemon) RestartNode(ctx context.Context, uuid, node string, grace time.
 	if grace <= 0 {
 		grace = DefaultRestartGrace
 	}
-	return d.orderNode(ctx, uuid, node, events.NodeStopRequested{Restart: true, Grace: grace})
+	return d.orderNode(ctx, uuid, node, events.NodeStopRequested{Restart: true, Grace: grace}, "")
 }
 
-func (d *Daemon) orderNode(ctx context.Context, uuid, node string, order events.NodeStopRequested) error {
+func (d *Daemon) orderNode(ctx context.Context, uuid, node string, order events.NodeStopRequested, command string) error {
 	done, err := d.admit()
 	if err != nil {
 		return err
@@ -284,7 +319,7 @@ func (d *Daemon) orderNode(ctx context.Context, uuid, node string, order events.
 		return fmt.Errorf("node %s of dataflow %s: %w; it has %s", node, uuid, ErrUnknownNode, f.nodeList())
 	}
 	answer := make(chan error, 1)
-	return f.askNode(ctx, node, answer, stopNodeMsg{order: order, reply: func(err error) { answer <- err }})
+	return f.askNode(ctx, node, answer, stopNodeMsg{order: order, command: command, reply: func(err error) { answer <- err }})
 }
 
 // Started waits until the start barrier of a dataflow opened, and returns false if it
@@ -336,6 +371,8 @@ func (d *Daemon) Close(ctx context.Context) error {
 	if stopErr := d.shutdown(); stopErr != nil && err == nil {
 		err = stopErr
 	}
+	d.ledMu.Lock()
+	defer d.ledMu.Unlock()
 	if _, writeErr := d.led.write(records(d.env.clock.Now(), 0, []events.Event{events.DaemonStopped{}}), false); writeErr != nil && err == nil {
 		err = fmt.Errorf("actors: record the end of the daemon: %w", writeErr)
 	}

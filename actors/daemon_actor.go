@@ -41,8 +41,8 @@ func (a *daemonActor) Receive(ctx actor.Context) {
 func (a *daemonActor) spawn(ctx actor.Context, f *flow) error {
 	d := a.d
 	props := actor.PropsFromProducer(
-		func() actor.Actor { return guarded(d, newFlowActor(f).Receive) },
-		actor.WithSupervisor(&supervisor{d: d, giveUp: func(child *actor.PID, reason any) {
+		func() actor.Actor { return guarded(d.env, newFlowActor(f).Receive) },
+		actor.WithSupervisor(&supervisor{env: d.env, giveUp: func(child *actor.PID, reason any) {
 			node := child.Id[strings.LastIndex(child.Id, "/node-")+len("/node-"):]
 			d.tell(f.flowPID(), nodeBroken{node: node, reason: reason})
 		}}))

@@ -26,7 +26,7 @@
 //
 // Not promised: that a stop which was accepted while the store could not be written is
 // known after a SIGKILL before it could; that a dataflow whose shim and daemon both died
-// comes back by itself (the environment of its nodes is not journaled).
+// comes back by itself without a Vault (the environment of its nodes is not journaled).
 //
 // There is one writer per stream: the actor of that name. The Daemon actor is the parent
 // of one actor per dataflow, and that of one actor per node. A rule that concerns several
@@ -34,7 +34,12 @@
 // gives the same answer after a crash between two appends: the start barrier, the end,
 // stragglers, another shim after a lost one (flowConfig.follow, flowConfig.shimWanted).
 //
-// Start reading at actors.go (the API), then node_state.go, node_policy.go and
+// The coordinator (coordinator.go) owns what is wanted: want_state.go (pure) and
+// want_actor.go send orders until the daemon's facts show them; remote.go keeps the facts
+// of each machine; projection.go makes of them what is shown; serve.go is its control
+// protocol, uplink.go and obey.go the daemon's side of it.
+//
+// For the daemon, start reading at actors.go (the API), then node_state.go, node_policy.go and
 // node_decide.go (one node: pure), flow_state.go and flow_decide.go (a dataflow: pure).
 // node_actor.go, flow_actor.go and flow_shim.go drive them; ledger.go is the way into the
 // journal; flow.go is what outlives a crash of an actor; recover.go is the way back.

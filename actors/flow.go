@@ -30,8 +30,8 @@ type flow struct {
 	desc  *dataflow.Descriptor
 	cfg   *flowConfig
 	nodes map[string]*nodeConfig
-	// load is what a new shim is told; nil after a recovery, because the environment
-	// of the nodes is not journaled.
+	// load is what a new shim is told. After a recovery it is made anew if a Vault has
+	// the environment, which is not journaled, and else nil.
 	load *link.Load
 	// create is the start that is to be journaled, until it is.
 	create *creation
@@ -82,8 +82,10 @@ type flow struct {
 }
 
 type creation struct {
-	event events.DataflowCreated
-	reply func(error)
+	event  events.DataflowCreated
+	params []events.Event // ParamSet
+	order  string
+	reply  func(error)
 }
 
 // lostShim says since when and why there is no shim.

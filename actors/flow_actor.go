@@ -16,6 +16,7 @@ type (
 	// stopMsg asks for the end of the dataflow.
 	stopMsg struct {
 		event events.DataflowStopRequested
+		order string
 		reply func(error)
 	}
 	// nodeBroken: the actor of a node crashed again and again and was stopped.
@@ -77,11 +78,14 @@ func (a *flowActor) Receive(ctx actor.Context) {
 		a.step()
 	case stopMsg:
 		a.stop(m)
+	case paramMsg:
+		a.changeParam(m)
 	case nodeBroken:
 		a.nodeBroken(m)
 	}
 	if a.over() {
 		a.f.load = nil // what queries need stays; this can be large
+		a.f.d.forgetEnvironment(a.f.uuid)
 		ctx.Stop(a.self)
 	}
 }
@@ -125,11 +129,11 @@ func (a *flowActor) begin(ctx actor.Context) {
 
 // create records the start together with the intent of its shim.
 func (a *flowActor) create(c *creation) error {
-	evs := []events.Event{c.event}
+	evs := append([]events.Event{c.event}, c.params...)
 	if len(a.f.cfg.Nodes) > 0 {
 		evs = append(evs, events.ShimStartIntended{Token: a.f.d.opts.NewToken()})
 	}
-	recs := records(a.now(), 0, evs)
+	recs := commanded(records(a.now(), 0, evs), c.order)
 	if _, err := a.led.write(recs, false); err != nil {
 		return fmt.Errorf("dataflow %s cannot be started: %w", a.f.uuid, err)
 	}
@@ -147,7 +151,7 @@ func (a *flowActor) spawnNodes(ctx actor.Context) {
 	pids := map[string]*actor.PID{}
 	for _, n := range a.f.cfg.Nodes {
 		props := actor.PropsFromProducer(func() actor.Actor {
-			return guarded(a.f.d, newNodeActor(a.f, n.ID).Receive)
+			return guarded(a.f.d.env, newNodeActor(a.f, n.ID).Receive)
 		})
 		pid, err := ctx.SpawnNamed(props, "node-"+n.ID)
 		if err != nil {
@@ -171,11 +175,15 @@ func (a *flowActor) stop(m stopMsg) {
 	err := errInternal
 	defer func() { m.reply(err) }()
 	a.step()
+	if coveredOrder(a.s.Order, m.order) {
+		err = nil
+		return
+	}
 	if a.s.Finished != nil {
 		err = fmt.Errorf("dataflow %s %w (%s)", a.f.uuid, ErrEnded, a.s.Finished.Status)
 		return
 	}
-	a.must(m.event)
+	a.write(commanded(records(a.now(), 0, []events.Event{m.event}), m.order), true, inboxItem{})
 	err = nil
 	a.step()
 }

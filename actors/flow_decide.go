@@ -273,12 +273,13 @@ func (c *flowConfig) orders(s flowState, views nodeViews) *orders {
 		Stop: s.Stop, Started: !s.StartedAt.IsZero(), StartFailed: s.StartFailed != nil,
 		NoShim:     s.Shim.Error,
 		InputsGone: c.inputsGone(views),
+		Params:     s.Params, ParamSeq: s.ParamSeq,
 	}
 }
 
 func (o *orders) equal(p *orders) bool {
 	return o.Stop == p.Stop && o.Started == p.Started && o.StartFailed == p.StartFailed &&
-		o.NoShim == p.NoShim && maps.Equal(o.InputsGone, p.InputsGone)
+		o.NoShim == p.NoShim && o.ParamSeq == p.ParamSeq && maps.Equal(o.InputsGone, p.InputsGone)
 }
 
 // waitingFor names the nodes that a pending dataflow waits for.

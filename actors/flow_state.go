@@ -47,6 +47,12 @@ type flowState struct {
 
 	// Cursor is the highest fact of the live shim that was recorded here.
 	Cursor uint64 `json:"cursor,omitempty"`
+
+	// Order is the last order of a coordinator that was recorded here.
+	Order string `json:"order,omitempty"`
+	// Params by node and key; ParamSeq numbers the changes. Maps are never changed.
+	Params   map[string]map[string]param `json:"params,omitempty"`
+	ParamSeq uint64                      `json:"param_seq,omitempty"`
 }
 
 // shimState is the shim of the dataflow on this machine.
@@ -72,7 +78,12 @@ func (s shimState) up() bool { return s.Phase == shimIntended || s.Phase == shim
 // apply is the state after one more record.
 func (s flowState) apply(r record) flowState {
 	s.Cursor = max(s.Cursor, r.SourceSeq)
+	s.Order = laterOrder(s.Order, r.Command)
 	switch e := r.Event.(type) {
+	case events.ParamSet:
+		s.setParam(e.Node, e.Key, param{Value: e.Value})
+	case events.ParamDeleted:
+		s.setParam(e.Node, e.Key, param{Deleted: true})
 	case events.DataflowCreated:
 		s.Created, s.CreatedAt = e, r.At
 	case events.ShimStartIntended:

@@ -159,7 +159,7 @@ func (l *ledger) written(n int) bool {
 }
 
 func (env *environment) seal(r record) (events.Envelope, error) {
-	return events.Seal(r.Event, events.Meta{At: r.At, Epoch: env.epoch, SourceSeq: r.SourceSeq})
+	return events.Seal(r.Event, events.Meta{At: r.At, Epoch: env.epoch, SourceSeq: r.SourceSeq, Command: r.Command})
 }
 
 func (env *environment) tell(stream string, r record) {
@@ -173,6 +173,14 @@ func records(now time.Time, sourceSeq uint64, evs []events.Event) []record {
 	recs := make([]record, len(evs))
 	for i, e := range evs {
 		recs[i] = record{Event: e, At: now, SourceSeq: sourceSeq}
+	}
+	return recs
+}
+
+// commanded marks records as what an order of a coordinator led to.
+func commanded(recs []record, order string) []record {
+	for i := range recs {
+		recs[i].Command = order
 	}
 	return recs
 }
@@ -221,7 +229,7 @@ func (l *ledger) load(state any, apply func(record)) (written bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("replay %s at version %d: %w", l.stream, env.Seq, err)
 		}
-		r := record{Event: e, At: env.At, SourceSeq: env.SourceSeq}
+		r := record{Event: e, At: env.At, SourceSeq: env.SourceSeq, Command: env.Command, Seq: env.Seq}
 		apply(r)
 		l.version = env.Seq
 		if len(l.held) > 0 && env.Seq > known {

@@ -20,8 +20,9 @@ type (
 	flushDue struct{}
 	// stopNodeMsg and its answer.
 	stopNodeMsg struct {
-		order events.NodeStopRequested
-		reply func(error)
+		order   events.NodeStopRequested
+		command string
+		reply   func(error)
 	}
 	// spawnRefusedMsg: the shim did not accept a Spawn.
 	spawnRefusedMsg struct {
@@ -89,6 +90,8 @@ func (n *nodeActor) Receive(ctx actor.Context) {
 		n.step()
 	case stopNodeMsg:
 		n.stopNode(m)
+	case paramsToldMsg:
+		n.paramsTold(m)
 	}
 }
 
@@ -99,12 +102,16 @@ func (n *nodeActor) stopNode(m stopNodeMsg) {
 	err := errInternal
 	defer func() { m.reply(err) }() // also if this panics
 	n.step()                        // what is known already comes first
+	if coveredOrder(n.s.Order, m.command) {
+		err = nil
+		return
+	}
 	evs, refused := n.cfg.stopNode(n.s, n.orders(), m.order)
 	if refused != nil {
 		err = refused
 		return
 	}
-	if err = n.write(records(n.now(), 0, evs), !m.order.Restart, nodeItem{}); err != nil {
+	if err = n.write(commanded(records(n.now(), 0, evs), m.command), !m.order.Restart, nodeItem{}); err != nil {
 		return
 	}
 	n.step()
@@ -261,6 +268,13 @@ func (n *nodeActor) sync(o *orders) {
 			return
 		}
 	}
+	for _, cmd := range n.f.paramEffects(n.cfg, n.s, o) {
+		generation, seq := n.s.Generation, o.paramSeq(cmd.Deliver)
+		note := func(uint64) { n.f.noteParam(n.cfg.ID, generation, seq) }
+		if !n.f.send(cmd, note, n.onParamReply(cmd, generation, seq)) {
+			return
+		}
+	}
 }
 
 // onReply runs in the goroutine that reads from the shim.
@@ -274,6 +288,18 @@ func (n *nodeActor) onReply(cmd link.Command, generation uint64) func(*link.Repl
 		default:
 			log.Warnf("the shim refused a command (%s): %s", commandName(cmd), r.Error)
 		}
+	}
+}
+
+// onParamReply runs in the goroutine that reads from the shim.
+func (n *nodeActor) onParamReply(cmd link.Command, generation, seq uint64) func(*link.Reply) {
+	self, d, log := n.self, n.f.d, n.log
+	return func(r *link.Reply) {
+		if r.Error != "" {
+			log.Warnf("parameter %s was not delivered: %s", cmd.Deliver.Key, r.Error)
+			return
+		}
+		d.tell(self, paramsToldMsg{generation: generation, seq: seq})
 	}
 }
 
@@ -330,6 +356,23 @@ func (f *flow) nodeEffects(cfg *nodeConfig, s nodeState, o *orders) []link.Comma
 		f.sentNodes[cfg.ID] = sent
 	}
 	return cfg.effects(s, o, sent, f.sent.Stop, f.incarnation > 1)
+}
+
+// paramEffects are the parameters that are due for a node on the present connection.
+func (f *flow) paramEffects(cfg *nodeConfig, s nodeState, o *orders) []link.Command {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ready {
+		return nil
+	}
+	return cfg.paramEffects(s, o, f.sentNodes[cfg.ID])
+}
+
+// noteParam remembers what was sent; mu is held.
+func (f *flow) noteParam(id string, generation, seq uint64) {
+	sent := f.sentNodes[id]
+	sent.Connection, sent.ParamsFor, sent.Params = f.connection, generation, seq
+	f.sentNodes[id] = sent
 }
 
 // forgetSent has everything sent again that is still wanted, after a crash of an actor:

@@ -20,6 +20,8 @@ type sentNode struct {
 	StopFor uint64
 	Stop    stopOrder
 	Closed  bool
+	// Params: the process of generation ParamsFor was told the changes up to this one.
+	ParamsFor, Params uint64
 }
 
 // stopOrder is one run of the stop ladder.

@@ -44,6 +44,9 @@ type orders struct {
 	NoShim string
 	// InputsGone: every node that feeds this one has ended for good.
 	InputsGone map[string]bool
+	// Params of all nodes, up to change ParamSeq.
+	Params   map[string]map[string]param
+	ParamSeq uint64
 }
 
 // verdict is what becomes of a node after an exit.

@@ -16,6 +16,10 @@ type record struct {
 	Event     events.Event
 	At        time.Time
 	SourceSeq uint64
+	// Command is the order that led to it (see orderKey); "" if none did.
+	Command string
+	// Seq in its stream; only known of what was read from a store.
+	Seq uint64
 }
 
 // nodeConfig is what a node's decisions need to know of its descriptor.
@@ -106,6 +110,12 @@ type nodeState struct {
 
 	// Cursor is the highest fact of the live shim that was recorded.
 	Cursor uint64 `json:"cursor,omitempty"`
+
+	// Order is the last order of a coordinator that was recorded here.
+	Order string `json:"order,omitempty"`
+	// The process of generation ParamsFor knows the parameters up to ParamsThrough.
+	ParamsFor     uint64 `json:"params_for,omitempty"`
+	ParamsThrough uint64 `json:"params_through,omitempty"`
 }
 
 // nodeExit is the end of one generation.
@@ -128,6 +138,7 @@ func newNodeState() nodeState { return nodeState{Phase: phaseWaiting} }
 // apply is the state after one more record.
 func (s nodeState) apply(r record) nodeState {
 	s.Cursor = max(s.Cursor, r.SourceSeq)
+	s.Order = laterOrder(s.Order, r.Command)
 	switch e := r.Event.(type) {
 	case events.NodeSpawnIntended:
 		s = s.applyIntended(e)
@@ -196,6 +207,8 @@ func (s nodeState) applyDetail(r record) nodeState {
 		s.Dropped[e.Input] += e.Count
 	case events.NodeRejected:
 		s.Rejections++
+	case events.NodeParamsDelivered:
+		s.ParamsFor, s.ParamsThrough = e.Generation, e.Through
 	}
 	return s
 }

@@ -104,6 +104,15 @@ func (f *flow) info() (DataflowInfo, bool) {
 	return info, true
 }
 
+// Descriptor of a dataflow, as it was started. It must not be changed.
+func (d *Daemon) Descriptor(uuid string) (*dataflow.Descriptor, error) {
+	f, err := d.find(uuid)
+	if err != nil {
+		return nil, err
+	}
+	return f.desc, nil
+}
+
 // Nodes lists the nodes of a dataflow in file order. What only the shim knows (queue
 // lengths, drops, why a producer is held) is asked from it, for at most a second.
 func (d *Daemon) Nodes(ctx context.Context, uuid string) ([]NodeInfo, error) {

@@ -29,6 +29,9 @@ func (d *Daemon) recover() error {
 	if d.env.epoch, err = store.RaiseEpoch(); err != nil {
 		return fmt.Errorf("raise the epoch: %w", err)
 	}
+	if err := d.replayOwn(); err != nil {
+		return err
+	}
 	if err := d.replay(); err != nil {
 		return err
 	}
@@ -92,6 +95,11 @@ func (d *Daemon) replayFlow(uuid string) error {
 	}
 	f.publishFlow(s)
 	f.orders.Store(f.cfg.orders(s, f.views))
+	if s.Finished == nil {
+		f.load = d.recallLoad(f, s.Created)
+	} else {
+		d.forgetEnvironment(uuid)
+	}
 	if s.Finished != nil && (!s.Shim.up() || d.adopter() == nil) {
 		f.markGone()
 	}

@@ -19,14 +19,14 @@ const (
 
 // supervisor decides about the children of one actor.
 type supervisor struct {
-	d      *Daemon
+	env    *environment
 	giveUp func(child *actor.PID, reason any)
 }
 
 // HandleFailure implements actor.SupervisorStrategy. It runs in the parent's goroutine.
 func (s *supervisor) HandleFailure(_ *actor.ActorSystem, parent actor.Supervisor, child *actor.PID,
 	stats *actor.RestartStatistics, reason, _ any) {
-	log := s.d.env.log.WithField("actor", child.Id)
+	log := s.env.log.WithField("actor", child.Id)
 	stats.Fail()
 	if stats.NumberOfFailures(crashWindow) <= maxCrashes {
 		log.Errorf("an actor crashed and starts again from the journal: %v", reason)
@@ -47,13 +47,13 @@ type crash struct {
 func (c crash) String() string { return fmt.Sprint(c.reason) }
 
 // guarded adds the stack to a panic in an actor.
-func guarded(d *Daemon, receive func(actor.Context)) actor.ReceiveFunc {
+func guarded(env *environment, receive func(actor.Context)) actor.ReceiveFunc {
 	return func(ctx actor.Context) {
 		defer func() {
 			if r := recover(); r != nil {
 				if _, again := r.(crash); !again {
 					c := crash{reason: r, stack: debug.Stack()}
-					d.env.log.WithField("actor", ctx.Self().Id).Debugf("%s", c.stack)
+					env.log.WithField("actor", ctx.Self().Id).Debugf("%s", c.stack)
 					r = c
 				}
 				panic(r)

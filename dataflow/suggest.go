@@ -9,6 +9,10 @@ const maxComparisons = 500_000
 // longestName that is looked at; longer ones are no typing errors.
 const longestName = 64
 
+// Nearest gives the candidate that word was probably meant to be, or "": for "did you
+// mean" in messages about names.
+func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
+
 // nearest gives the candidate that word was probably meant to be, or "". The
 // distance counts inserted, deleted, replaced and swapped neighbouring characters;
 // up to a third of the word may differ, and 3 characters at most. Words of one or two

@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Event is one thing that happened, in the past tense. Implementations are plain
 // structs with JSON tags; they never change meaning. A changed shape gets a new
@@ -17,6 +20,22 @@ type Event interface {
 //	daemon/<machine>            DaemonStarted ...
 //	dataflow/<uuid>             DataflowCreated ...
 //	node/<uuid>/<node id>       NodeSpawnIntended ...
+//
+// Those of a coordinator:
+//
+//	coordinator                     CoordinatorStarted ..., DaemonJoined ...
+//	order/<uuid>                    DataflowOrdered, StopOrdered ...: what is wanted
+//	facts/<machine>/<journal id>    FactReceived ...: a daemon's journal, record by record
+
+// CoordinatorStream is the stream of the coordinator itself.
+const CoordinatorStream = "coordinator"
+
+// OrderStream names the stream of what is wanted of a dataflow.
+func OrderStream(uuid string) string { return "order/" + uuid }
+
+// FactsStream names the copy of a daemon's journal; the journal id is that of the
+// daemon's store, so that a daemon that lost its store begins another stream.
+func FactsStream(machine, journal string) string { return "facts/" + machine + "/" + journal }
 
 // DaemonStream names the stream of a machine's daemon ("local" under `dora run`).
 func DaemonStream(machine string) string { return "daemon/" + machine }
@@ -270,4 +289,30 @@ type HistoryGap struct {
 	After  uint64 `json:"after"`
 	Before uint64 `json:"before"`
 	Reason string `json:"reason"`
+}
+
+// ParamSet: a parameter of a node has a new value, in the daemon's history of a dataflow.
+type ParamSet struct {
+	Node  string          `json:"node"`
+	Key   string          `json:"key"`
+	Value json.RawMessage `json:"value"`
+}
+
+// ParamDeleted: a parameter of a node is gone.
+type ParamDeleted struct {
+	Node string `json:"node"`
+	Key  string `json:"key"`
+}
+
+// NodeParamsDelivered: the process of this generation was told all parameters up to
+// number Through (parameters of a dataflow are numbered as they are set or deleted).
+type NodeParamsDelivered struct {
+	Generation uint64 `json:"generation"`
+	Through    uint64 `json:"through"`
+}
+
+// CoordinatorAccepted: from now on the daemon obeys this coordinator, from this epoch on.
+type CoordinatorAccepted struct {
+	Coordinator string `json:"coordinator"` // journal id
+	Epoch       uint64 `json:"epoch"`
 }

@@ -58,6 +58,9 @@ func describe(e Event) string {
 	if text := describeNodeLife(e); text != "" {
 		return text
 	}
+	if text := describeOrder(e); text != "" {
+		return text
+	}
 	return describeNode(e)
 }
 
@@ -73,6 +76,10 @@ func describeDataflow(e Event) string {
 		return fmt.Sprintf("stop requested by %s%s", e.Cause, ladder(e.Grace, e.Force))
 	case DataflowFinished:
 		return "dataflow " + e.Status + failures(e.Failures)
+	case ParamSet:
+		return fmt.Sprintf("parameter %s of node %s is %s", e.Key, e.Node, e.Value)
+	case ParamDeleted:
+		return fmt.Sprintf("parameter %s of node %s is deleted", e.Key, e.Node)
 	}
 	return ""
 }
@@ -133,6 +140,8 @@ func describeNode(e Event) string {
 		return fmt.Sprintf("input %s dropped %s%s", e.Input, count(e.Count, "message"), reason(e.Cause))
 	case NodeRejected:
 		return "connection rejected" + reason(e.Reason)
+	case NodeParamsDelivered:
+		return fmt.Sprintf("generation %d knows its parameters up to change %d", e.Generation, e.Through)
 	}
 	return ""
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,9 @@ func fill(t testing.TB, v reflect.Value, name string) {
 	case time.Duration:
 		v.SetInt(int64(1500 * time.Millisecond))
 		return
+	case json.RawMessage:
+		v.SetBytes([]byte(strconv.Quote("some " + strings.ToLower(name))))
+		return
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -55,6 +59,15 @@ func fill(t testing.TB, v reflect.Value, name string) {
 		for i := range 2 {
 			fill(t, v.Index(i), fmt.Sprintf("%s %d", name, i))
 		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), name)
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key, name+" key")
+		fill(t, value, name)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
 	case reflect.Struct:
 		for i := range v.NumField() {
 			fill(t, v.Field(i), v.Type().Field(i).Name)

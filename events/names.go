@@ -193,3 +193,105 @@ func (HistoryGap) EventType() string { return "HistoryGap" }
 
 // EventVersion implements Event.
 func (HistoryGap) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (ParamSet) EventType() string { return "ParamSet" }
+
+// EventVersion implements Event.
+func (ParamSet) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (ParamDeleted) EventType() string { return "ParamDeleted" }
+
+// EventVersion implements Event.
+func (ParamDeleted) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (NodeParamsDelivered) EventType() string { return "NodeParamsDelivered" }
+
+// EventVersion implements Event.
+func (NodeParamsDelivered) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (CoordinatorAccepted) EventType() string { return "CoordinatorAccepted" }
+
+// EventVersion implements Event.
+func (CoordinatorAccepted) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (CoordinatorStarted) EventType() string { return "CoordinatorStarted" }
+
+// EventVersion implements Event.
+func (CoordinatorStarted) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (CoordinatorStopped) EventType() string { return "CoordinatorStopped" }
+
+// EventVersion implements Event.
+func (CoordinatorStopped) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (DaemonJoined) EventType() string { return "DaemonJoined" }
+
+// EventVersion implements Event.
+func (DaemonJoined) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (DataflowOrdered) EventType() string { return "DataflowOrdered" }
+
+// EventVersion implements Event.
+func (DataflowOrdered) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (StopOrdered) EventType() string { return "StopOrdered" }
+
+// EventVersion implements Event.
+func (StopOrdered) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (NodeStopOrdered) EventType() string { return "NodeStopOrdered" }
+
+// EventVersion implements Event.
+func (NodeStopOrdered) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (ParamOrdered) EventType() string { return "ParamOrdered" }
+
+// EventVersion implements Event.
+func (ParamOrdered) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (ParamDeleteOrdered) EventType() string { return "ParamDeleteOrdered" }
+
+// EventVersion implements Event.
+func (ParamDeleteOrdered) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (OrderRefused) EventType() string { return "OrderRefused" }
+
+// EventVersion implements Event.
+func (OrderRefused) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (DataflowMissed) EventType() string { return "DataflowMissed" }
+
+// EventVersion implements Event.
+func (DataflowMissed) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (DataflowFound) EventType() string { return "DataflowFound" }
+
+// EventVersion implements Event.
+func (DataflowFound) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (FactReceived) EventType() string { return "FactReceived" }
+
+// EventVersion implements Event.
+func (FactReceived) EventVersion() int { return 1 }
+
+// EventType implements Event.
+func (StateReceived) EventType() string { return "StateReceived" }
+
+// EventVersion implements Event.
+func (StateReceived) EventVersion() int { return 1 }

@@ -33,6 +33,23 @@ var Catalogue = mustRegistry(
 	KindOf[WarningRaised](),
 	KindOf[HistorySummarized](),
 	KindOf[HistoryGap](),
+	KindOf[ParamSet](),
+	KindOf[ParamDeleted](),
+	KindOf[NodeParamsDelivered](),
+	KindOf[CoordinatorAccepted](),
+	KindOf[CoordinatorStarted](),
+	KindOf[CoordinatorStopped](),
+	KindOf[DaemonJoined](),
+	KindOf[DataflowOrdered](),
+	KindOf[StopOrdered](),
+	KindOf[NodeStopOrdered](),
+	KindOf[ParamOrdered](),
+	KindOf[ParamDeleteOrdered](),
+	KindOf[OrderRefused](),
+	KindOf[DataflowMissed](),
+	KindOf[DataflowFound](),
+	KindOf[FactReceived](),
+	KindOf[StateReceived](),
 )
 
 // mustRegistry panics on a catalogue that contradicts itself, which no build that ran

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/actors"
-	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/transport/ws"
 	"github.com/shirou/gopsutil/v4/process"
 )
@@ -72,57 +71,16 @@ func (c *controlServer) nodes(ctx context.Context, _ *ws.Session, _ json.RawMess
 		if err != nil {
 			return nil, err
 		}
-		usage := c.sampler.sample(pids(nodes))
-		for i := range nodes {
-			out = append(out, c.node(f, &nodes[i], usage[nodes[i].PID]))
-		}
+		out = append(out, c.sampler.wire(c.r.desc, f, nodes)...)
 	}
 	return out, nil
-}
-
-func (c *controlServer) node(f actors.DataflowInfo, n *actors.NodeInfo, u usage) ws.Node {
-	label := f.Name
-	if label == "" {
-		label = f.UUID
-	}
-	broken := map[string]bool{}
-	for _, b := range n.Broken {
-		broken[b] = true
-	}
-	w := ws.Node{NodeID: n.ID, Dataflow: label, DataflowUUID: f.UUID, Path: n.Path, RestartPolicy: n.RestartPolicy,
-		Generation: n.Generation, Note: n.Note, LastExit: n.LastExit, Inputs: []ws.NodeInput{}, Outputs: []ws.NodeOutput{},
-		Metrics: ws.NodeMetrics{Status: n.Status, PID: n.PID, CPUUsage: u.cpu, MemoryMB: u.memoryMB, RestartCount: n.Restarts,
-			BrokenInputs: append([]string{}, n.Broken...), PendingMessages: n.Pending}}
-	if d := c.r.desc.Node(n.ID); d != nil {
-		w.MaxRestarts = d.MaxRestarts
-	}
-	for _, in := range n.Inputs {
-		w.Inputs = append(w.Inputs, ws.NodeInput{ID: in.ID, Source: in.Source, Dropped: n.Dropped[in.ID], Broken: broken[in.ID]})
-	}
-	for _, out := range n.Outputs {
-		w.Outputs = append(w.Outputs, ws.NodeOutput{ID: out, Subscribers: subscribers(c.r.desc, n.ID, out)})
-	}
-	return w
-}
-
-// subscribers lists who reads an output, as node/input.
-func subscribers(d *dataflow.Descriptor, node, output string) []string {
-	subs := []string{}
-	for _, n := range d.Nodes {
-		for _, in := range n.Inputs {
-			if in.Source.Kind == dataflow.SourceNode && in.Source.Node == node && in.Source.Output == output {
-				subs = append(subs, n.ID+"/"+in.ID)
-			}
-		}
-	}
-	return subs
 }
 
 // usage of one process: cpu in percent of one core, resident memory in MB (10^6 bytes).
 type usage struct{ cpu, memoryMB float64 }
 
-// sampler measures CPU between two calls; a process that it has not seen for a while is
-// looked at twice, sampleGap apart.
+// sampler measures CPU between two calls; of a process that it has not seen for a while it
+// gives the mean since its start.
 type sampler struct {
 	mu   sync.Mutex
 	seen map[int]*sampled
@@ -133,17 +91,14 @@ type sampled struct {
 	last time.Time
 }
 
-const (
-	sampleGap   = 200 * time.Millisecond
-	sampleStale = 10 * time.Second
-)
+const sampleStale = 10 * time.Second
 
 func (s *sampler) sample(pids []int) map[int]usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	known := map[int]*sampled{}
-	fresh := false
+	fresh := map[int]bool{}
 	for _, pid := range pids {
 		k := s.seen[pid]
 		if k == nil || now.Sub(k.last) > sampleStale {
@@ -152,18 +107,19 @@ func (s *sampler) sample(pids []int) map[int]usage {
 				continue // it ended
 			}
 			_, _ = p.Percent(0)
-			k, fresh = &sampled{p: p, last: now}, true
+			k, fresh[pid] = &sampled{p: p, last: now}, true
 		}
 		known[pid] = k
 	}
 	s.seen = known
-	if fresh {
-		time.Sleep(sampleGap)
-	}
 	out := map[int]usage{}
 	for pid, k := range known {
 		var u usage
-		if cpu, err := k.p.Percent(0); err == nil {
+		measure := func() (float64, error) { return k.p.Percent(0) }
+		if fresh[pid] {
+			measure = k.p.CPUPercent
+		}
+		if cpu, err := measure(); err == nil {
 			u.cpu = cpu
 		}
 		if m, err := k.p.MemoryInfo(); err == nil {

@@ -62,7 +62,7 @@ func (l *shimLauncher) Launch(ctx context.Context, req actors.LaunchRequest) (ac
 	if err != nil {
 		return nil, err
 	}
-	s := &runShim{h: h, conn: h.Conn, req: req, show: l.show, done: make(chan struct{})}
+	s := &runShim{shimConn: newShimConn(h, req, l.show)}
 	l.mu.Lock()
 	l.shims = append(l.shims, s)
 	l.mu.Unlock()
@@ -84,43 +84,55 @@ func (l *shimLauncher) close() {
 	l.shims = nil
 }
 
-// runShim is one shim and its reader.
-type runShim struct {
+// runShim is a shim of `dora run`: it ends when the launcher is closed.
+type runShim struct{ *shimConn }
+
+// Close implements actors.Shim. The shim itself ends when the launcher is closed.
+func (s *runShim) Close() error { return nil }
+
+// shimConn is one shim and its reader.
+type shimConn struct {
 	h    *launch.Handle
 	req  actors.LaunchRequest
-	show func(*link.LogLine)
-	done chan struct{} // closed when the reader has ended
+	show func(*link.LogLine) // nil: log lines are not asked for
+	done chan struct{}       // closed when the reader has ended
+
+	closing   chan struct{} // closed when nobody wants to hear of the shim any more
+	closeOnce sync.Once
 
 	mu   sync.Mutex
 	conn *link.Conn
 }
 
-func (s *runShim) logsCommand() link.Command {
-	return link.Command{ID: logsCommandID, Epoch: s.req.Epoch, Logs: &link.Logs{On: true}}
+func newShimConn(h *launch.Handle, req actors.LaunchRequest, show func(*link.LogLine)) *shimConn {
+	return &shimConn{h: h, conn: h.Conn, req: req, show: show, done: make(chan struct{}), closing: make(chan struct{})}
+}
+
+func (s *shimConn) logsCommand() link.Command {
+	return link.Command{ID: logsCommandID, Epoch: s.req.Epoch, Logs: &link.Logs{On: s.show != nil}}
 }
 
 // Send implements actors.Shim.
-func (s *runShim) Send(c link.Command) error {
+func (s *shimConn) Send(c link.Command) error {
 	s.mu.Lock()
 	conn := s.conn
 	s.mu.Unlock()
 	return conn.Send(c)
 }
 
-// Close implements actors.Shim. The shim itself ends when the launcher is closed.
-func (s *runShim) Close() error { return nil }
-
 // read delivers messages until the shim is lost, reconnecting when only the connection
 // broke. Facts that a dead shim had written but not sent are delivered from its file.
-func (s *runShim) read() {
+func (s *shimConn) read() {
 	defer close(s.done)
 	s.req.Sink(link.Message{Hello: s.h.Hello})
 	for {
 		s.readConn()
 		select {
 		case <-s.h.Lost():
-			s.deliverLeftFacts()
+			deliverLeftFacts(s.h.Dir(), s.req)
 			s.req.Lost(fmt.Errorf("shim process %d ended%s", s.h.Owner().PID, s.lastWords()))
+			return
+		case <-s.closing:
 			return
 		case <-time.After(20 * time.Millisecond): // a broken connection of a live shim
 			if err := s.redial(); err != nil {
@@ -130,15 +142,15 @@ func (s *runShim) read() {
 	}
 }
 
-func (s *runShim) readConn() {
+func (s *shimConn) readConn() {
 	for {
 		m, err := s.conn.ReadMessage()
 		switch {
 		case err != nil:
 			return
-		case m.Log != nil:
+		case m.Log != nil && s.show != nil:
 			s.show(m.Log)
-		case m.LogGap != nil:
+		case m.LogGap != nil && s.show != nil:
 			s.show(&link.LogLine{At: time.Now(), Level: "warn", Stream: "dora",
 				Message: fmt.Sprintf("lines not shown here because the terminal was too slow: %d; the log files have them", m.LogGap.Count)})
 		case m.Reply != nil && m.Reply.ID == logsCommandID:
@@ -148,7 +160,7 @@ func (s *runShim) readConn() {
 	}
 }
 
-func (s *runShim) redial() error {
+func (s *shimConn) redial() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := s.h.Redial(ctx); err != nil {
@@ -161,18 +173,18 @@ func (s *runShim) redial() error {
 	return s.Send(s.logsCommand())
 }
 
-func (s *runShim) deliverLeftFacts() {
-	facts, err := (launch.Found{Dir: s.h.Dir()}).Facts()
+func deliverLeftFacts(dir string, req actors.LaunchRequest) {
+	facts, err := (launch.Found{Dir: dir}).Facts()
 	if err != nil {
 		return // the folder is gone: the shim ended in order and nothing was left
 	}
 	for i := range facts {
-		s.req.Sink(link.Message{Fact: &facts[i]})
+		req.Sink(link.Message{Fact: &facts[i]})
 	}
 }
 
 // lastWords is what guard and shim printed, normally nothing.
-func (s *runShim) lastWords() string {
+func (s *shimConn) lastWords() string {
 	raw, err := os.ReadFile(filepath.Join(s.h.Dir(), folder.StderrName))
 	if err != nil || len(raw) == 0 {
 		return ""

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,13 +25,17 @@ func newListCmd() *cobra.Command {
 	sortBy := choiceFlag{choices: []string{"cpu", "memory"}}
 	var name string
 	var quiet bool
+	var t target
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ps"},
 		Short:   "List dataflows with their metrics",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			flows, err := listDataflows(cmd.Context())
+			if err := t.resolve(cmd); err != nil {
+				return err
+			}
+			flows, err := listDataflows(cmd.Context(), &t, status.value != "")
 			if err != nil {
 				return err
 			}
@@ -46,6 +51,7 @@ func newListCmd() *cobra.Command {
 			return writeDataflows(cmd.OutOrStdout(), flows, format.value, quiet)
 		},
 	}
+	t.addFlags(cmd)
 	f := cmd.Flags()
 	f.VarP(&format, "format", "f", "output format: table or json (one object per line)")
 	f.Var(&status, "status", "only dataflows that are running, finished or failed")
@@ -65,13 +71,17 @@ func statusMatches(want, status string) bool {
 	return strings.EqualFold(want, status)
 }
 
-// listDataflows asks every live run, and adds what ended within the last day.
-func listDataflows(ctx context.Context) ([]ws.Dataflow, error) {
+// listDataflows asks the coordinator and every live run, and adds what ended within the
+// last day (all: whenever it ended).
+func listDataflows(ctx context.Context, t *target, all bool) ([]ws.Dataflow, error) {
 	records, err := runRecords()
 	if err != nil {
 		return nil, err
 	}
-	var flows []ws.Dataflow
+	flows, answered, err := listCoordinator(ctx, t, all)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range records {
 		if r.live {
 			var of []ws.Dataflow
@@ -85,15 +95,28 @@ func listDataflows(ctx context.Context) ([]ws.Dataflow, error) {
 				r = fresh // it ended while we asked
 			}
 		}
-		if ended := r.ended(); time.Since(ended) <= listWindow {
+		if ended := r.ended(); all || time.Since(ended) <= listWindow {
 			flows = append(flows, ws.Dataflow{UUID: r.UUID, Status: r.Status, Nodes: len(r.Nodes), Reason: r.Reason,
 				StartedAt: r.StartedAt.Format(time.RFC3339), LogDir: r.LogDir, NodeIDs: r.Nodes})
 		}
 	}
-	if len(flows) == 0 {
+	if len(flows) == 0 && !answered {
 		return nil, errNothingFound
 	}
 	return flows, nil
+}
+
+// listCoordinator asks the coordinator; that there is none is an answer.
+func listCoordinator(ctx context.Context, t *target, all bool) (flows []ws.Dataflow, answered bool, err error) {
+	err = t.call(ctx, ws.MethodList, struct{}{}, &flows)
+	if errors.Is(err, errNoCoordinator) {
+		return nil, false, nil
+	}
+	flows = slices.DeleteFunc(flows, func(d ws.Dataflow) bool {
+		ended, err := time.Parse(time.RFC3339Nano, d.EndedAt)
+		return !all && err == nil && time.Since(ended) > listWindow
+	})
+	return flows, err == nil, err
 }
 
 func writeDataflows(w io.Writer, flows []ws.Dataflow, format string, quiet bool) error {
@@ -107,6 +130,9 @@ func writeDataflows(w io.Writer, flows []ws.Dataflow, format string, quiet bool)
 			err = writeJSONLine(w, d)
 		default:
 			status := d.Status
+			if d.Note != "" {
+				status += " (" + d.Note + ")"
+			}
 			if d.Reason != "" {
 				status += " (" + d.Reason + ")"
 			}

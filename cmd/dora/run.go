@@ -68,23 +68,14 @@ Ctrl-C stops the nodes, a second Ctrl-C kills them. The exit code is 1 if a node
 
 func (o *runOptions) run(ctx context.Context, path string) error {
 	env := capturedEnv()
-	desc, text, err := loadToRun(path, false, os.Stderr)
-	if err != nil {
-		return err
-	}
 	// One channel for the whole command: a Ctrl-C while building ends the build.
 	sigs := make(chan os.Signal, 4)
 	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(sigs)
 
-	err = untilSignal(ctx, sigs, func(ctx context.Context) error {
-		return build.Run(ctx, build.Options{Dataflow: desc, Env: env, UV: o.uv, Out: os.Stderr})
-	})
+	desc, text, err := loadAndBuild(ctx, path, env, o.uv, sigs)
 	if err != nil {
 		return err
-	}
-	if diags := dataflow.CheckPaths(desc, env); len(diags.Errors()) > 0 {
-		return errors.New(diags.Errors().Error())
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -92,6 +83,25 @@ func (o *runOptions) run(ctx context.Context, path string) error {
 	}
 	r := &runner{opts: o, env: env, desc: desc, text: string(text), uuid: id.String(), sigs: sigs}
 	return r.run(ctx)
+}
+
+// loadAndBuild reads the descriptor, builds what is to be built, and checks that every
+// program is there.
+func loadAndBuild(ctx context.Context, path string, env []string, uv bool, sigs <-chan os.Signal) (*dataflow.Descriptor, []byte, error) {
+	desc, text, err := loadToRun(path, false, os.Stderr)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = untilSignal(ctx, sigs, func(ctx context.Context) error {
+		return build.Run(ctx, build.Options{Dataflow: desc, Env: env, UV: uv, Out: os.Stderr})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if diags := dataflow.CheckPaths(desc, env); len(diags.Errors()) > 0 {
+		return nil, nil, errors.New(diags.Errors().Error())
+	}
+	return desc, text, nil
 }
 
 // failureText words the end of a failed dataflow: root causes with the node's last

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -21,19 +20,23 @@ type Target struct {
 	Token  string
 }
 
+// ClientHandler answers a request of the server (see Session.Call).
+type ClientHandler func(ctx context.Context, params json.RawMessage) (any, error)
+
 // Client is one connection. Call may be used from many goroutines.
 type Client struct {
 	Server HelloResult
 
-	c       *websocket.Conn
-	wmu     sync.Mutex
-	mu      sync.Mutex
-	next    int
-	pending map[string]chan Frame
-	err     error
-	closing chan struct{}
-	done    chan struct{}
-	pushes  chan Frame
+	c        *websocket.Conn
+	wmu      sync.Mutex
+	calls    calls
+	handlers map[string]ClientHandler
+	handling sync.WaitGroup
+	ctx      context.Context
+	cancel   context.CancelFunc
+	once     sync.Once
+	done     chan struct{}
+	pushes   chan Frame
 }
 
 // ErrLost is returned by calls that were open when the connection ended.
@@ -41,6 +44,11 @@ var ErrLost = errors.New("connection to the control socket was lost")
 
 // Dial connects and says hello.
 func Dial(ctx context.Context, t Target, hello HelloParams) (*Client, error) {
+	return DialServing(ctx, t, hello, nil)
+}
+
+// DialServing is Dial for a client that answers requests of the server.
+func DialServing(ctx context.Context, t Target, hello HelloParams, handlers map[string]ClientHandler) (*Client, error) {
 	d := websocket.Dialer{HandshakeTimeout: 5 * time.Second}
 	url := "ws://" + t.Addr + Path
 	if t.Socket != "" {
@@ -62,7 +70,8 @@ func Dial(ctx context.Context, t Target, hello HelloParams) (*Client, error) {
 		return nil, err
 	}
 	c.SetReadLimit(MaxMessage)
-	cl := &Client{c: c, pending: map[string]chan Frame{}, closing: make(chan struct{}), done: make(chan struct{}), pushes: make(chan Frame, 1024)}
+	cl := &Client{c: c, handlers: handlers, done: make(chan struct{}), pushes: make(chan Frame, 1024)}
+	cl.ctx, cl.cancel = context.WithCancel(context.Background())
 	go cl.read()
 	hello.Protocol = Protocol
 	if err := cl.Call(ctx, "hello", hello, &cl.Server); err != nil {
@@ -72,12 +81,18 @@ func Dial(ctx context.Context, t Target, hello HelloParams) (*Client, error) {
 	return cl, nil
 }
 
-// Close ends the connection and its reader. Call it once.
+// Close ends the connection and its reader.
 func (c *Client) Close() {
-	close(c.closing)
-	_ = c.c.Close()
+	c.once.Do(func() {
+		c.cancel()
+		_ = c.c.Close()
+	})
 	<-c.done
+	c.handling.Wait()
 }
+
+// Done is closed when the connection has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Pushes delivers events of the server; it is closed with the connection.
 func (c *Client) Pushes() <-chan Frame { return c.pushes }
@@ -85,88 +100,49 @@ func (c *Client) Pushes() <-chan Frame { return c.pushes }
 func (c *Client) read() {
 	defer close(c.done)
 	defer close(c.pushes)
+	defer c.cancel()
 	for {
 		var f Frame
 		if err := c.c.ReadJSON(&f); err != nil {
-			c.fail(fmt.Errorf("%w: %w", ErrLost, err))
+			c.calls.fail(fmt.Errorf("%w: %w", ErrLost, err))
 			return
 		}
-		if f.Event != "" {
+		switch {
+		case f.Event != "":
 			select {
 			case c.pushes <- f:
-				continue
-			case <-c.closing:
+			case <-c.ctx.Done():
+				c.calls.fail(ErrLost)
 				return
 			}
-		}
-		c.mu.Lock()
-		ch := c.pending[f.ID]
-		delete(c.pending, f.ID)
-		c.mu.Unlock()
-		if ch != nil {
-			ch <- f
-		} else if f.ID == "" && f.Error != nil {
-			c.fail(f.Error)
+		case f.Method != "":
+			c.handling.Go(func() { c.serve(f) })
+		case !c.calls.answer(f) && f.ID == "" && f.Error != nil:
+			c.calls.fail(f.Error)
 		}
 	}
 }
 
-func (c *Client) fail(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = err
+// serve answers a request of the server.
+func (c *Client) serve(f Frame) {
+	h, ok := c.handlers[f.Method]
+	answer := Frame{ID: f.ID, Error: Errorf(CodeUnknownMethod, "unknown method %q", f.Method)}
+	if ok {
+		answer = respond(f.ID, f.Method, func() (any, error) { return h(c.ctx, f.Params) })
 	}
-	for id, ch := range c.pending {
-		delete(c.pending, id)
-		close(ch)
-	}
+	_ = c.write(answer)
+}
+
+func (c *Client) write(v any) error {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	_ = c.c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return c.c.WriteJSON(v)
 }
 
 // Call sends a request and decodes its result into out (nil: ignored).
 func (c *Client) Call(ctx context.Context, method string, params, out any) error {
-	raw, err := json.Marshal(params)
-	if err != nil {
-		return err
-	}
-	ch := make(chan Frame, 1)
-	c.mu.Lock()
-	if c.err != nil {
-		defer c.mu.Unlock()
-		return c.err
-	}
-	c.next++
-	id := strconv.Itoa(c.next)
-	c.pending[id] = ch
-	c.mu.Unlock()
-
-	c.wmu.Lock()
-	_ = c.c.SetWriteDeadline(time.Now().Add(writeTimeout))
-	err = c.c.WriteJSON(Request{ID: id, Method: method, Params: raw})
-	c.wmu.Unlock()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	select {
-	case f, ok := <-ch:
-		switch {
-		case !ok:
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return c.err
-		case f.Error != nil:
-			return f.Error
-		case out == nil:
-			return nil
-		}
-		if err := json.Unmarshal(f.Result, out); err != nil {
-			return fmt.Errorf("result of %s: %w", method, err)
-		}
-		return nil
-	case <-ctx.Done():
-		c.mu.Lock()
-		delete(c.pending, id)
-		c.mu.Unlock()
-		return ctx.Err()
-	}
+	return c.calls.call(ctx, method, params, out, func(id string, raw json.RawMessage) error {
+		return c.write(Request{ID: id, Method: method, Params: raw})
+	})
 }

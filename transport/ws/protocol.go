@@ -25,11 +25,16 @@ type Request struct {
 	Params json.RawMessage `json:"params,omitempty"`
 }
 
-// Frame is what a server sends: a response (ID set) or a push (Event set).
+// Frame is what a server sends: a response (ID set), a push (Event set), or a request of
+// its own (ID and Method set), which a client with a handler for it answers by a frame
+// with that ID and a Result or an Error. Ids of the two directions are independent.
 type Frame struct {
 	ID     string          `json:"id,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"`
 	Error  *Error          `json:"error,omitempty"`
+
+	Method string          `json:"method,omitempty"`
+	Params json.RawMessage `json:"params,omitempty"`
 
 	// Event names a push ("log"); Payload belongs to it.
 	Event   string          `json:"event,omitempty"`
@@ -92,8 +97,14 @@ type Dataflow struct {
 	MemoryMB  float64  `json:"memory_mb"`
 	Reason    string   `json:"reason,omitempty"`
 	StartedAt string   `json:"started_at,omitempty"` // RFC 3339
+	EndedAt   string   `json:"ended_at,omitempty"`   // RFC 3339
 	LogDir    string   `json:"log_dir"`              // absolute, on its machine
 	NodeIDs   []string `json:"node_ids"`
+	// Machine whose daemon runs it ("" under `dora run`), Path of its descriptor there.
+	Machine string `json:"machine,omitempty"`
+	Path    string `json:"path,omitempty"`
+	// Note says what is not as it should be: "the daemon of machine A is away since ...".
+	Note string `json:"note,omitempty"`
 }
 
 // Node is one node of a dataflow, for `dora node list` and `dora node info`.

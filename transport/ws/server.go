@@ -97,15 +97,56 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	sess := &Session{c: c}
+	sess := &Session{c: c, Remote: r.RemoteAddr, done: ctx.Done()}
 	sess.serve(ctx, s)
+	cancel()
+	sess.end()
 	_ = c.Close()
 }
 
 // Session is one client's connection.
 type Session struct {
-	c  *websocket.Conn
-	mu sync.Mutex
+	// Remote is the client's network address, Client what it said of itself.
+	Remote string
+	Client HelloParams
+
+	c    *websocket.Conn
+	mu   sync.Mutex // held while a frame is written
+	done <-chan struct{}
+
+	calls  calls
+	closed []func()
+}
+
+// OnClose has f called when the connection has ended. Call it from a handler.
+func (s *Session) OnClose(f func()) {
+	s.calls.mu.Lock()
+	defer s.calls.mu.Unlock()
+	s.closed = append(s.closed, f)
+}
+
+// Done is closed when the connection ends.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Close ends the connection.
+func (s *Session) Close() { _ = s.c.Close() }
+
+// end fails the calls that are open and tells whoever asked for it.
+func (s *Session) end() {
+	s.calls.fail(ErrLost)
+	s.calls.mu.Lock()
+	closed := s.closed
+	s.calls.mu.Unlock()
+	for _, f := range closed {
+		f()
+	}
+}
+
+// Call sends a request to the client and decodes its result into out (nil: ignored).
+func (s *Session) Call(ctx context.Context, method string, params, out any) error {
+	return s.calls.call(ctx, method, params, out, func(id string, raw json.RawMessage) error {
+		return s.write(Frame{ID: id, Method: method, Params: raw})
+	})
 }
 
 // writeTimeout bounds one write to a client that does not read.
@@ -139,13 +180,18 @@ func (s *Session) serve(ctx context.Context, srv *Server) {
 		if err != nil {
 			return
 		}
-		var req Request
-		if err := json.Unmarshal(raw, &req); err != nil || req.ID == "" {
+		var f Frame
+		if err := json.Unmarshal(raw, &f); err != nil || f.ID == "" {
 			_ = s.write(Frame{Error: Errorf(CodeBadRequest, "frame is not a request with id and method")})
 			return
 		}
+		if greeted && f.Method == "" && (f.Result != nil || f.Error != nil) {
+			s.calls.answer(f)
+			continue
+		}
+		req := Request{ID: f.ID, Method: f.Method, Params: f.Params}
 		if !greeted {
-			if f := srv.greet(req); f.Error != nil {
+			if f := srv.greet(s, req); f.Error != nil {
 				_ = s.write(f)
 				return
 			} else if s.write(f) != nil {
@@ -158,7 +204,7 @@ func (s *Session) serve(ctx context.Context, srv *Server) {
 	}
 }
 
-func (s *Server) greet(req Request) Frame {
+func (s *Server) greet(sess *Session, req Request) Frame {
 	var p HelloParams
 	if req.Method != "hello" || json.Unmarshal(req.Params, &p) != nil {
 		return Frame{ID: req.ID, Error: Errorf(CodeBadRequest, "the first request must be hello")}
@@ -168,28 +214,34 @@ func (s *Server) greet(req Request) Frame {
 			Message: Errorf("", "control protocol versions differ: server %d (dora %s), client %d (dora %s)", Protocol, s.Hello.Version, p.Protocol, p.Version).Message,
 			Hint:    "use the same dora release on both sides"}}
 	}
+	sess.Client = p
 	return result(req.ID, s.Hello)
 }
 
-func (s *Server) answer(ctx context.Context, sess *Session, req Request) (f Frame) {
+func (s *Server) answer(ctx context.Context, sess *Session, req Request) Frame {
 	h, ok := s.handlers[req.Method]
 	if !ok {
 		return Frame{ID: req.ID, Error: Errorf(CodeUnknownMethod, "unknown method %q", req.Method)}
 	}
+	return respond(req.ID, req.Method, func() (any, error) { return h(ctx, sess, req.Params) })
+}
+
+// respond makes the response to a request of what its handler gives.
+func respond(id, method string, handle func() (any, error)) (f Frame) {
 	defer func() {
 		if p := recover(); p != nil {
-			f = Frame{ID: req.ID, Error: Errorf(CodeInternal, "%s failed: %v", req.Method, p)}
+			f = Frame{ID: id, Error: Errorf(CodeInternal, "%s failed: %v", method, p)}
 		}
 	}()
-	v, err := h(ctx, sess, req.Params)
+	v, err := handle()
 	if err == nil {
-		return result(req.ID, v)
+		return result(id, v)
 	}
 	var e *Error
 	if !errors.As(err, &e) {
 		e = &Error{Code: CodeInternal, Message: err.Error()}
 	}
-	return Frame{ID: req.ID, Error: e}
+	return Frame{ID: id, Error: e}
 }
 
 func result(id string, v any) Frame {

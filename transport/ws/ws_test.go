@@ -109,6 +109,63 @@ func TestPushes(t *testing.T) {
 	}
 }
 
+func TestServerCallsClient(t *testing.T) {
+	sessions, ended := make(chan *Session, 1), make(chan struct{})
+	target := serve(t, func(s *Server) {
+		s.Handle("register", func(_ context.Context, sess *Session, _ json.RawMessage) (any, error) {
+			sess.OnClose(func() { close(ended) })
+			sessions <- sess
+			return nil, nil
+		})
+	})
+	hang := make(chan struct{})
+	c, err := DialServing(ctx(t), target, HelloParams{Role: "daemon"}, map[string]ClientHandler{
+		"add": func(_ context.Context, p json.RawMessage) (any, error) {
+			var n []int
+			if err := json.Unmarshal(p, &n); err != nil || len(n) != 2 {
+				return nil, Errorf(CodeBadRequest, "want two numbers")
+			}
+			return n[0] + n[1], nil
+		},
+		"hang": func(ctx context.Context, _ json.RawMessage) (any, error) {
+			close(hang)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Call(ctx(t), "register", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	s := <-sessions
+	if s.Client.Role != "daemon" {
+		t.Errorf("client is %+v", s.Client)
+	}
+	var sum int
+	if err := s.Call(ctx(t), "add", []int{2, 3}, &sum); err != nil || sum != 5 {
+		t.Errorf("2 + 3 = %d, %v", sum, err)
+	}
+	for method, code := range map[string]string{"add": CodeBadRequest, "nothing": CodeUnknownMethod} {
+		var e *Error
+		if err := s.Call(ctx(t), method, nil, nil); !errors.As(err, &e) || e.Code != code {
+			t.Errorf("%s: %v, want code %s", method, err, code)
+		}
+	}
+	lost := make(chan error, 1)
+	go func() { lost <- s.Call(ctx(t), "hang", nil, nil) }()
+	<-hang
+	c.Close()
+	if err := <-lost; !errors.Is(err, ErrLost) {
+		t.Errorf("a call over a lost connection: %v", err)
+	}
+	<-ended
+	if err := s.Call(ctx(t), "add", nil, nil); !errors.Is(err, ErrLost) {
+		t.Errorf("a call after the end: %v", err)
+	}
+}
+
 func TestOtherProtocolVersionIsRefused(t *testing.T) {
 	target := serve(t, nil)
 	c := raw(t, target, nil)
@@ -202,7 +259,7 @@ func FuzzServe(f *testing.F) {
 		if json.Unmarshal(raw, &req) != nil {
 			return
 		}
-		_ = s.greet(req)
+		_ = s.greet(&Session{}, req)
 		_ = s.answer(context.Background(), nil, req)
 	})
 }

@@ -1,0 +1,385 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dora-go/dora/dataflow"
+	"github.com/dora-go/dora/transport/ws"
+)
+
+// Serve registers the coordinator's methods with a server: those of the command line
+// (transport/ws/control.go) and those of daemons (transport/ws/daemon.go). A new method is
+// a name and two types there, a handler here, and a command that calls it.
+func (c *Coordinator) Serve(s *ws.Server) {
+	handle(s, ws.MethodList, func(ctx context.Context, _ struct{}) (any, error) { return c.List(ctx), nil })
+	handle(s, ws.MethodNodes, c.serveNodes)
+	handle(s, ws.MethodStart, func(ctx context.Context, p ws.Start) (any, error) {
+		uuid, err := c.Start(ctx, WantRequest{
+			UUID: p.UUID, Name: p.Name, Text: p.Descriptor, Path: p.Path, WorkingDir: p.WorkingDir, LogDir: p.LogDir, Env: p.Env,
+			AllowShell: p.AllowShell, UV: p.UV, Debug: p.Debug, ExitWhenNodesFinish: p.ExitWhenNodesFinish, Command: "start",
+		})
+		return ws.Started{UUID: uuid}, err
+	})
+	handle(s, ws.MethodResolve, func(_ context.Context, p ws.DataflowRef) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		return ws.Started{UUID: uuid}, err
+	})
+	handle(s, ws.MethodStop, func(ctx context.Context, p ws.Stop) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.Stop(ctx, uuid, StopRequest{Cause: p.Cause, Grace: p.Grace, Force: p.Force})
+		return ordered(uuid, d), err
+	})
+	handle(s, ws.MethodRestart, func(ctx context.Context, p ws.Restart) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		next, err := c.Restart(ctx, uuid, StopRequest{Grace: p.Grace, Force: p.Force}, p.Env)
+		return ws.Restarted{Old: uuid, New: next}, err
+	})
+	handle(s, ws.MethodWait, func(ctx context.Context, p ws.DataflowRef) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		r, err := c.Wait(ctx, uuid)
+		return wireResult(r), err
+	})
+	handle(s, ws.MethodNodeStop, func(ctx context.Context, p ws.NodeStop) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.StopNode(ctx, uuid, p.Node, p.Restart, p.Grace, p.Force)
+		return ordered(uuid, d), err
+	})
+	c.serveParams(s)
+	handle(s, ws.MethodDaemons, func(context.Context, struct{}) (any, error) { return c.wireDaemons(), nil })
+	c.serveDaemons(s)
+}
+
+func (c *Coordinator) serveParams(s *ws.Server) {
+	handle(s, ws.MethodParams, func(_ context.Context, p ws.DataflowRef) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		params, err := c.Params(uuid, p.Node)
+		if params == nil {
+			params = map[string]json.RawMessage{}
+		}
+		return params, err
+	})
+	handle(s, ws.MethodParamSet, func(ctx context.Context, p ws.Param) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.SetParam(ctx, uuid, p.Node, p.Key, p.Value)
+		return ordered(uuid, d), err
+	})
+	handle(s, ws.MethodParamDelete, func(ctx context.Context, p ws.Param) (any, error) {
+		uuid, err := c.Resolve(p.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		existed, d, err := c.DeleteParam(ctx, uuid, p.Node, p.Key)
+		return ws.ParamDeleted{Existed: existed, Ordered: ordered(uuid, d)}, err
+	})
+}
+
+// handle registers a method whose parameters are a P.
+func handle[P any](s *ws.Server, method string, h func(context.Context, P) (any, error)) {
+	s.Handle(method, func(ctx context.Context, _ *ws.Session, raw json.RawMessage) (any, error) {
+		p, err := params[P](method, raw)
+		if err != nil {
+			return nil, err
+		}
+		out, err := h(ctx, p)
+		return out, orderError(err)
+	})
+}
+
+func params[P any](method string, raw json.RawMessage) (p P, err error) {
+	if len(raw) == 0 {
+		return p, nil
+	}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return p, ws.Errorf(ws.CodeBadRequest, "parameters of %s: %v", method, err)
+	}
+	return p, nil
+}
+
+func ordered(uuid string, d Delivery) ws.Ordered {
+	return ws.Ordered{UUID: uuid, Machine: d.Machine, Delivered: d.Delivered}
+}
+
+// serveDaemons has the methods of daemons. A connection is a daemon's once it registered.
+func (c *Coordinator) serveDaemons(s *ws.Server) {
+	var mu sync.Mutex
+	machines := map[*ws.Session]string{}
+	machineOf := func(sess *ws.Session) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if m, ok := machines[sess]; ok {
+			return m, nil
+		}
+		return "", ws.Errorf(ws.CodeBadRequest, "this connection has not registered as a daemon")
+	}
+	s.Handle(ws.MethodRegister, func(ctx context.Context, sess *ws.Session, raw json.RawMessage) (any, error) {
+		reg, err := params[ws.Register](ws.MethodRegister, raw)
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		_, again := machines[sess]
+		machines[sess] = reg.Machine
+		mu.Unlock()
+		if again {
+			return nil, ws.Errorf(ws.CodeBadRequest, "a connection registers once")
+		}
+		sess.OnClose(func() {
+			mu.Lock()
+			delete(machines, sess)
+			mu.Unlock()
+			c.Detach(sess, reg.Machine)
+		})
+		return c.Register(ctx, sess, reg, sess.Client.Version, sess.Remote)
+	})
+	s.Handle(ws.MethodFacts, func(ctx context.Context, sess *ws.Session, raw json.RawMessage) (any, error) {
+		machine, err := machineOf(sess)
+		if err != nil {
+			return nil, err
+		}
+		f, err := params[ws.Facts](ws.MethodFacts, raw)
+		if err != nil {
+			return nil, err
+		}
+		return c.TakeFacts(ctx, sess, machine, &f)
+	})
+	s.Handle(ws.MethodState, func(ctx context.Context, sess *ws.Session, raw json.RawMessage) (any, error) {
+		machine, err := machineOf(sess)
+		if err != nil {
+			return nil, err
+		}
+		st, err := params[ws.State](ws.MethodState, raw)
+		if err != nil {
+			return nil, err
+		}
+		return c.TakeState(ctx, sess, machine, &st)
+	})
+	s.Handle(ws.MethodHeartbeat, func(_ context.Context, sess *ws.Session, _ json.RawMessage) (any, error) {
+		machine, err := machineOf(sess)
+		if err == nil {
+			c.Heard(machine)
+		}
+		return nil, err
+	})
+}
+
+// usagePatience is how long a list waits for numbers that only daemons have.
+const usagePatience = time.Second
+
+// List are all dataflows, the oldest first, with what daemons can measure.
+func (c *Coordinator) List(ctx context.Context) []ws.Dataflow {
+	usage := c.usage(ctx)
+	out := []ws.Dataflow{}
+	for _, w := range c.all() {
+		s, v := w.get()
+		if s.OrderedAt.IsZero() {
+			continue // not recorded yet
+		}
+		d := ws.Dataflow{
+			UUID: w.uuid, Name: w.name, Nodes: len(s.Ordered.Nodes), NodeIDs: s.Ordered.Nodes, LogDir: s.Ordered.LogDir,
+			Machine: s.Ordered.Machine, Path: s.Ordered.Path, StartedAt: wireTime(s.OrderedAt), Note: c.note(s, v),
+		}
+		d.Status, d.Reason = s.status(v)
+		switch {
+		case v.over():
+			d.EndedAt = wireTime(v.Flow.FinishedAt)
+		case s.Refused != "":
+			d.EndedAt = wireTime(s.RefusedAt)
+		case s.Missed != "":
+			d.EndedAt = wireTime(s.MissedAt)
+		}
+		if u, ok := usage[w.uuid]; ok && w.live() {
+			d.CPU, d.MemoryMB = u.CPU, u.MemoryMB
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// note says what is not as it should be with a dataflow that lives.
+func (c *Coordinator) note(s wantState, v view) string {
+	if s.over(v) {
+		return ""
+	}
+	c.mu.Lock()
+	r := c.remotes[s.Ordered.Machine]
+	c.mu.Unlock()
+	if r == nil {
+		return ""
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.conn == nil && !r.seen:
+		return fmt.Sprintf("waiting for the daemon of machine %s since %s", r.machine, r.since.Format(time.DateTime))
+	case r.conn == nil:
+		return fmt.Sprintf("the daemon of machine %s is away since %s", r.machine, r.since.Format(time.DateTime))
+	case r.cursor < r.reg.Head:
+		return fmt.Sprintf("%d facts of machine %s are on their way", r.reg.Head-r.cursor, r.machine)
+	}
+	return ""
+}
+
+// usage asks all daemons at once what their dataflows need.
+func (c *Coordinator) usage(ctx context.Context) map[string]ws.Dataflow {
+	nodes, _ := c.liveNodes(ctx, "", "")
+	out := map[string]ws.Dataflow{}
+	for _, n := range nodes {
+		d := out[n.DataflowUUID]
+		d.CPU += n.Metrics.CPUUsage
+		d.MemoryMB += n.Metrics.MemoryMB
+		out[n.DataflowUUID] = d
+	}
+	return out
+}
+
+// liveNodes asks daemons for nodes with live numbers; those of one machine, or of all.
+func (c *Coordinator) liveNodes(ctx context.Context, machine, uuid string) ([]ws.Node, bool) {
+	ctx, cancel := context.WithTimeout(ctx, usagePatience)
+	defer cancel()
+	live := map[string]bool{}
+	for _, w := range c.all() {
+		if s, _ := w.get(); w.live() {
+			live[s.Ordered.Machine] = true
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var out []ws.Node
+	answered := false
+	for _, r := range c.allRemotes() {
+		conn, _ := r.connected()
+		if conn == nil || !live[r.machine] || machine != "" && r.machine != machine {
+			continue
+		}
+		wg.Go(func() {
+			var nodes []ws.Node
+			if err := conn.Call(ctx, ws.MethodNodes, ws.NodesQuery{Dataflow: uuid}, &nodes); err != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out, answered = append(out, nodes...), true
+		})
+	}
+	wg.Wait()
+	return out, answered
+}
+
+// serveNodes lists the nodes of a dataflow ("": of all that live): from its daemon, or as
+// they were last known.
+func (c *Coordinator) serveNodes(ctx context.Context, q ws.NodesQuery) (any, error) {
+	out := []ws.Node{}
+	var wants []*want
+	if q.Dataflow == "" {
+		for _, w := range c.all() {
+			if w.live() {
+				wants = append(wants, w)
+			}
+		}
+	} else {
+		uuid, err := c.Resolve(q.Dataflow)
+		if err != nil {
+			return nil, err
+		}
+		w, err := c.find(uuid)
+		if err != nil {
+			return nil, err
+		}
+		wants = append(wants, w)
+	}
+	if len(wants) == 0 {
+		return out, nil
+	}
+	only, machine := "", ""
+	if q.Dataflow != "" {
+		s, _ := wants[0].get()
+		only, machine = wants[0].uuid, s.Ordered.Machine
+	}
+	live, _ := c.liveNodes(ctx, machine, only)
+	byFlow := map[string][]ws.Node{}
+	for _, n := range live {
+		byFlow[n.DataflowUUID] = append(byFlow[n.DataflowUUID], n)
+	}
+	for _, w := range wants {
+		if nodes, ok := byFlow[w.uuid]; ok && w.live() {
+			out = append(out, nodes...)
+		} else {
+			out = append(out, w.lastKnown(c)...)
+		}
+	}
+	return out, nil
+}
+
+// lastKnown are the nodes as the facts tell.
+func (w *want) lastKnown(c *Coordinator) []ws.Node {
+	s, v := w.get()
+	desc, _ := dataflow.Parse(s.Ordered.Path, []byte(s.Ordered.Descriptor))
+	if desc == nil {
+		return nil
+	}
+	cfg := flowConfigOf(w.uuid, desc, v.Flow.Created)
+	views := nodeViews{}
+	for _, n := range desc.Nodes {
+		views[n.ID] = v.node(n.ID)
+	}
+	o := cfg.orders(v.Flow, views)
+	note := c.note(s, v)
+	var out []ws.Node
+	for _, n := range desc.Nodes {
+		info := nodeInfo(n, nodeConfigOf(n), views[n.ID], o)
+		if note != "" {
+			info.Note = note
+		}
+		out = append(out, WireNode(desc, w.uuid, w.name, info))
+	}
+	return out
+}
+
+func (c *Coordinator) wireDaemons() []ws.Daemon {
+	out := []ws.Daemon{}
+	for _, d := range c.Daemons() {
+		out = append(out, ws.Daemon{
+			Machine: d.Machine, Journal: d.Journal, Version: d.Version, PID: d.PID, Host: d.Host, Home: d.Home,
+			Address: d.Address, Connected: d.Connected, Since: wireTime(d.Since), Heard: wireTime(d.Heard), Behind: d.Behind,
+		})
+	}
+	return out
+}
+
+// EndDaemons has every connected daemon end. It returns when all have answered.
+func (c *Coordinator) EndDaemons(ctx context.Context) error {
+	var errs []error
+	for _, r := range c.allRemotes() {
+		conn, _ := r.connected()
+		if conn == nil {
+			continue
+		}
+		if err := conn.Call(ctx, ws.MethodEnd, struct{}{}, nil); err != nil && !errors.Is(err, ws.ErrLost) {
+			errs = append(errs, fmt.Errorf("daemon of machine %s: %w", r.machine, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/shim/launch"
+	"github.com/sirupsen/logrus"
+)
+
+// daemonLauncher starts shims that outlive the daemon, and finds those of the daemon
+// before.
+type daemonLauncher struct {
+	home string
+	log  *logrus.Logger
+}
+
+var _ actors.Adopter = (*daemonLauncher)(nil)
+
+// Launch implements actors.Launcher.
+func (l *daemonLauncher) Launch(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {
+	h, err := launch.Launch(ctx, launch.Options{StateDir: l.home, Dataflow: req.Dataflow, Token: req.Token, Epoch: req.Epoch, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	return l.serve(h, req)
+}
+
+// Adopt implements actors.Adopter. What a dead shim had written down is told first.
+func (l *daemonLauncher) Adopt(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {
+	found, err := launch.Claim(l.home, req.Dataflow, req.Token)
+	if err != nil {
+		return nil, err
+	}
+	if found.Alive {
+		h, err := launch.Adopt(ctx, found)
+		if err == nil {
+			return l.serve(h, req)
+		}
+		if found, err = found.Again(); err != nil || found.Alive {
+			return nil, fmt.Errorf("the shim of dataflow %s lives and cannot be reached: %w", req.Dataflow, err)
+		}
+	}
+	if err := found.Clear(); err != nil {
+		l.log.WithField("dataflow", req.Dataflow).Warn(err)
+	}
+	deliverLeftFacts(found.Dir, req)
+	return nil, actors.ErrNoShim
+}
+
+func (l *daemonLauncher) serve(h *launch.Handle, req actors.LaunchRequest) (actors.Shim, error) {
+	s := &daemonShim{newShimConn(h, req, nil)}
+	go s.read()
+	return s, nil
+}
+
+// daemonShim is a shim that works on when it is let go of.
+type daemonShim struct{ *shimConn }
+
+// Close implements actors.Shim.
+func (s *daemonShim) Close() error {
+	s.closeOnce.Do(func() {
+		close(s.closing)
+		s.mu.Lock()
+		conn := s.conn
+		s.mu.Unlock()
+		conn.Close()
+	})
+	return s.h.Close()
+}
+
+// sweepShims removes what dead shims of dataflows left that are over.
+func (l *daemonLauncher) sweepShims(over func(uuid string) bool) {
+	found, err := launch.Find(l.home)
+	if err != nil {
+		l.log.Warn(err)
+	}
+	for _, f := range found {
+		if f.Alive || f.Owner.Run || !over(f.Dataflow) {
+			continue
+		}
+		if err := f.Remove(); err != nil && !errors.Is(err, context.Canceled) {
+			l.log.WithField("dataflow", f.Dataflow).Warn(err)
+		}
+	}
+}

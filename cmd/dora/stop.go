@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dora-go/dora/transport/ws"
+	"github.com/spf13/cobra"
+)
+
+// which selects the dataflow of a command that changes something: an argument or --name.
+type which struct{ name string }
+
+func (w *which) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&w.name, "name", "n", "", "name of the dataflow, instead of the argument")
+}
+
+// ref is the dataflow that was named.
+func (w *which) ref(args []string) (string, error) {
+	switch {
+	case len(args) > 0 && w.name != "":
+		return "", usagef("the dataflow is given twice: %q and --name %q", args[0], w.name)
+	case len(args) > 0:
+		return args[0], nil
+	}
+	return w.name, nil
+}
+
+func newStopCmd() *cobra.Command {
+	var t target
+	var w which
+	var grace durationFlag
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "stop [UUID_OR_NAME]",
+		Short: "Stop a running dataflow",
+		Long: `Stop a running dataflow: its nodes get a Stop event, SIGTERM after the grace duration
+(10 s), and SIGKILL after half of it again.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := t.resolve(cmd); err != nil {
+				return err
+			}
+			ref, err := w.ref(args)
+			if err != nil {
+				return err
+			}
+			if ref == "" {
+				if ref, err = pickDataflow(cmd, &t, "stop"); err != nil || ref == "" {
+					return err
+				}
+			}
+			return stopDataflow(cmd, &t, ws.Stop{Dataflow: ref, Cause: "stop", Grace: grace.d, Force: force})
+		},
+	}
+	t.addFlags(cmd)
+	w.addFlags(cmd)
+	cmd.Flags().Var(&grace, "grace-duration", "time between the Stop event and SIGTERM (default 10s)")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill all nodes at once")
+	return cmd
+}
+
+func stopDataflow(cmd *cobra.Command, t *target, stop ws.Stop) error {
+	ctx, cancel := notifyStop(cmd.Context())
+	defer cancel()
+	var o ws.Ordered
+	if err := t.callAgain(ctx, ws.MethodStop, stop, &o); err != nil {
+		return err
+	}
+	if !o.Delivered {
+		return fmt.Errorf("the daemon of machine %s is away: the stop of %s is recorded, and carried out when it is back\n  hint: `dora up` starts the daemon of this machine", o.Machine, o.UUID)
+	}
+	var res ws.Result
+	if err := t.callAgain(ctx, ws.MethodWait, ws.DataflowRef{Dataflow: o.UUID}, &res); err != nil {
+		return err
+	}
+	if len(res.Killed) > 0 && !stop.Force {
+		fmt.Fprintf(os.Stderr, "killed, because they did not react to the stop in time: %s\n", strings.Join(res.Killed, ", "))
+	}
+	return verdict(res)
+}
+
+// pickDataflow is for commands that were given no dataflow: one that changes something
+// never guesses.
+func pickDataflow(cmd *cobra.Command, t *target, verb string) (string, error) {
+	var flows []ws.Dataflow
+	if err := t.call(cmd.Context(), ws.MethodList, struct{}{}, &flows); err != nil {
+		return "", err
+	}
+	var live []string
+	for _, d := range flows {
+		if d.EndedAt == "" {
+			live = append(live, fmt.Sprintf("  %s  %s", d.UUID, d.Name))
+		}
+	}
+	if len(live) == 0 {
+		fmt.Fprintln(os.Stderr, "No dataflows are running")
+		return "", nil
+	}
+	return "", usagef("say which dataflow to %s:\n%s", verb, strings.Join(live, "\n"))
+}
+
+func newRestartCmd() *cobra.Command {
+	var t target
+	var w which
+	var grace durationFlag
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "restart [UUID]",
+		Short: "Stop a running dataflow and start it again, as it was started",
+		Long: `Stop a running dataflow and start it again under a new UUID, with the descriptor that the
+coordinator keeps (its file is not read again), its name and its parameters.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := t.resolve(cmd); err != nil {
+				return err
+			}
+			ref, err := w.ref(args)
+			if err != nil {
+				return err
+			}
+			if ref == "" {
+				if ref, err = pickDataflow(cmd, &t, "restart"); err != nil || ref == "" {
+					return err
+				}
+			}
+			var r ws.Restarted
+			err = t.call(cmd.Context(), ws.MethodRestart, ws.Restart{Dataflow: ref, Grace: grace.d, Force: force, Env: capturedEnv()}, &r)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "dataflow restarted: %s -> %s\n", r.Old, r.New)
+			return nil
+		},
+	}
+	t.addFlags(cmd)
+	w.addFlags(cmd)
+	cmd.Flags().Var(&grace, "grace-duration", "time between the Stop event and SIGTERM (default 10s)")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill all nodes at once")
+	return cmd
+}
