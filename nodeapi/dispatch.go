@@ -29,6 +29,7 @@ type dispatcher struct {
 	kick chan struct{} // something was set aside
 
 	mu      sync.Mutex
+	last    Event        // what the loop works on: slices of its values do not keep it alive
 	helpers []correlator // replaced, never changed
 	ended   error
 	closed  bool // nothing is set aside any more
@@ -63,6 +64,21 @@ func (d *dispatcher) all() []correlator {
 
 // recv returns the next event for the loop.
 func (d *dispatcher) recv(ctx context.Context) (Event, error) {
+	d.keep(nil)
+	ev, err := d.forLoop(ctx)
+	d.keep(ev)
+	return ev, err
+}
+
+// keep holds on to an event until the loop asks for the next one; calls inside of the
+// loop receive others meanwhile.
+func (d *dispatcher) keep(ev Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last = ev
+}
+
+func (d *dispatcher) forLoop(ctx context.Context) (Event, error) {
 	for {
 		if ev := d.popAside(); ev != nil {
 			return ev, nil
@@ -213,7 +229,7 @@ func (d *dispatcher) close(err error) {
 	d.end(err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.closed = true
+	d.closed, d.last = true, nil
 	d.aside.clear()
 }
 

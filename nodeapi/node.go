@@ -33,6 +33,7 @@ type Node struct {
 	shared *shared
 	// dispatch stands between the queue and who receives: the loop and the helpers.
 	dispatch *dispatcher
+	types    *typeChecks // nil: types are not checked
 
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -61,13 +62,19 @@ func start(ctx context.Context, cfg *nodewire.Config) (*Node, error) {
 }
 
 func startWith(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clock, link transport) (*Node, error) {
+	log := slog.New(NewLogHandler(os.Stdout, cfg.Node))
+	types, err := newTypeChecks(cfg, log)
+	if err != nil {
+		link.abort()
+		return nil, err
+	}
 	if err := link.subscribe(ctx); err != nil {
 		link.abort()
 		return nil, err
 	}
 	n := &Node{
 		cfg: cfg, clock: clock, link: link, queue: newQueue(cfg.Inputs),
-		log:      slog.New(NewLogHandler(os.Stdout, cfg.Node)),
+		log: log, types: types,
 		received: make(chan struct{}),
 		outputs:  make(map[string]outputState, len(cfg.Outputs)),
 	}
@@ -151,6 +158,14 @@ func (n *Node) Recv(ctx context.Context) (Event, error) { return n.dispatch.recv
 
 // next takes an event from the queue or the shared memory.
 func (n *Node) next(ctx context.Context) (Event, error) {
+	ev, err := n.take(ctx)
+	if in, ok := ev.(*Input); ok {
+		n.types.checkInput(in)
+	}
+	return ev, err
+}
+
+func (n *Node) take(ctx context.Context) (Event, error) {
 	if n.shared != nil {
 		return n.shared.recv(ctx, n.queue)
 	}

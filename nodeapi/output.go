@@ -55,8 +55,15 @@ func WithParameters(p Parameters) SendOption {
 //
 // An output that the dataflow does not name is ignored, with a warning in the log the
 // first time: nobody asked for it. A message may have up to 64 MiB.
+//
+// With DORA_RUNTIME_TYPE_CHECK=error an array of another type than output_types of the
+// dataflow declares is refused with a [TypeError]; with =warn it is sent, and logged
+// once. Messages of services and actions and raw bytes are not checked.
 func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) error {
 	if ok, err := n.mayOutput(output); !ok {
+		return err
+	}
+	if err := n.types.checkOutput(output, data.DataType(), opts); err != nil {
 		return err
 	}
 	encoded, err := payload.Encode(data)

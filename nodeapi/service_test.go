@@ -426,3 +426,11 @@ func TestServerCopiesParametersBack(t *testing.T) {
 		t.Errorf("answer %+v %v", p, d.sent[0].data)
 	}
 }
+
+func textArray(values ...string) arrow.Array {
+	b := array.NewStringBuilder(memory.DefaultAllocator)
+	b.AppendValues(values, nil)
+	return b.NewArray()
+}
+
+func emptyArray() arrow.Array { return array.NewNull(0) }

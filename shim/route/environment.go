@@ -56,10 +56,30 @@ func (r *Router) Environment(id string, generation uint64, restartCount uint32) 
 		return nil, err
 	}
 	env = append(env, shared...)
+	if types := n.spec.Types; len(types) > 0 && r.checksTypes(n) {
+		if _, err := nodewire.ParseNodeTypes(string(types)); err != nil {
+			return nil, fmt.Errorf("node `%s`: %w; unset %s to start it without the check of types", n.id, err, typeCheckVariable)
+		}
+		env = append(env, nodewire.TypesVariable+"="+string(types))
+	}
 	if size, ours := r.pools.variable(n); ours {
 		env = append(env, "DORA_NODE_SHM_POOL_SIZE="+strconv.FormatInt(size, 10))
 	}
 	return env, nil
+}
+
+// typeCheckVariable switches the check of Arrow types on, in Go and in official nodes.
+const typeCheckVariable = "DORA_RUNTIME_TYPE_CHECK"
+
+// checksTypes says whether the node will compare its messages with declared types. Only
+// then is it worth the space in its environment.
+func (r *Router) checksTypes(n *node) bool {
+	value, _ := r.userEnv(n, typeCheckVariable)
+	switch value {
+	case "", "0", "false", "off":
+		return false
+	}
+	return true
 }
 
 // config is what a node is told of itself.

@@ -78,6 +78,30 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// Types go to nodes that check them, and nobody else: an environment is small.
+func TestTypesInTheEnvironment(t *testing.T) {
+	const types = `{"outputs":{"x":{"urn":"std/core/v1/Int8","arrow":{"name":"Int8"}}}}`
+	for value, want := range map[string]bool{"warn": true, "error": true, "1": true, "off": false, "0": false, "": false} {
+		load := flow(t, "a: tick=dora/timer/millis/10 -> x", "b: p=a/x")
+		load.Nodes[0].Types = json.RawMessage(types)
+		load.Env = []string{"DORA_RUNTIME_TYPE_CHECK=" + value}
+		g := start(t, load)
+		got, has := g.environ("a")[nodewire.TypesVariable]
+		if has != want || has && got != types {
+			t.Errorf("with %q: %q, %v", value, got, has)
+		}
+		if _, has := g.environ("b")[nodewire.TypesVariable]; has {
+			t.Error("a node without types got some")
+		}
+	}
+	load := flow(t, "a: tick=dora/timer/millis/10 -> x")
+	load.Nodes[0].Types = json.RawMessage(`{"outputs":{"x":{"arrow":{"name":"Int9"}}}}`)
+	load.Nodes[0].Env = []link.EnvVar{{Name: "DORA_RUNTIME_TYPE_CHECK", Value: "warn"}}
+	if _, err := start(t, load).Environment("a", 1, 0); err == nil || !strings.Contains(err.Error(), "Int9") || !strings.Contains(err.Error(), "`a`") {
+		t.Errorf("types that are none: %v", err)
+	}
+}
+
 func TestRoutingPolicy(t *testing.T) {
 	lines := []string{"a: -> x", "b: p=a/x", "c: q=a/x"}
 	pinned := "map[x:{true []}]"

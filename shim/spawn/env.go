@@ -10,6 +10,7 @@ import (
 	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/transport/link"
+	"github.com/dora-go/dora/transport/nodewire"
 )
 
 // TokenEnv marks the processes of one spawn.
@@ -26,7 +27,7 @@ var injecting = []string{"LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "DOR
 // inherited (a dataflow may be started from a node of another).
 var wiring = []string{
 	"DORA_NODE_CONFIG", "DORA_RUNTIME_CONFIG", "DORA_ZENOH_LISTEN", "DORA_ZENOH_LISTEN_EXTRA",
-	"DORA_ZENOH_CONNECT", "DORA_ZENOH_MULTICAST", "DORA_RUN_PARENT_PID",
+	"DORA_ZENOH_CONNECT", "DORA_ZENOH_MULTICAST", "DORA_RUN_PARENT_PID", nodewire.TypesVariable,
 	contain.Mark, TokenEnv, "DORA_SHIM_CONFIG", "DORA_SHM_SOCKET", "DORA_SHM_TOKEN",
 }
 

@@ -95,6 +95,9 @@ type Node struct {
 	OutputTypes   map[string]string `json:"output_types,omitempty"`
 	InputTypes    map[string]string `json:"input_types,omitempty"`
 	OutputFraming map[string]string `json:"output_framing,omitempty"`
+	// Types are the Arrow types behind them, resolved: the JSON object that
+	// nodewire.ParseNodeTypes reads. Go nodes get it for the check at run time.
+	Types json.RawMessage `json:"types,omitempty"`
 
 	SendStdoutAs    string `json:"send_stdout_as,omitempty"`
 	SendLogsAs      string `json:"send_logs_as,omitempty"`
