@@ -52,11 +52,41 @@ func LoadFor(r StartRequest) (*link.Load, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	if err := addTypes(load, d); err != nil {
+		return nil, fmt.Errorf("dataflow %s: %w", r.UUID, err)
+	}
 	var err error
 	if load.Descriptor, err = descriptorJSON(d); err != nil {
 		return nil, fmt.Errorf("dataflow %s: %w", r.UUID, err)
 	}
 	return load, nil
+}
+
+// typeCheckEnv makes nodes compare what they send with the types that the dataflow
+// declares. Only for that they need the types resolved.
+const typeCheckEnv = "DORA_RUNTIME_TYPE_CHECK"
+
+// addTypes resolves the types of all ports if a node is to check them.
+func addTypes(load *link.Load, d *dataflow.Descriptor) error {
+	_, wanted := lookupIn(load.Env)(typeCheckEnv)
+	for i := range load.Nodes {
+		wanted = wanted || slices.ContainsFunc(load.Nodes[i].Env, func(v link.EnvVar) bool { return v.Name == typeCheckEnv })
+	}
+	if !wanted {
+		return nil
+	}
+	types := d.PortTypes()
+	for i := range load.Nodes {
+		n := &load.Nodes[i]
+		if t, ok := types[n.ID]; ok {
+			text, err := json.Marshal(t)
+			if err != nil {
+				return fmt.Errorf("types of node %s: %w", n.ID, err)
+			}
+			n.Types = text
+		}
+	}
+	return nil
 }
 
 func exitWhenNodesFinish(r StartRequest) bool {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -79,6 +80,37 @@ nodes:
 	r.ExitWhenNodesFinish = &off
 	if load, err := LoadFor(r); err != nil || load.ExitWhenNodesFinish {
 		t.Errorf("the flag overrides the file: %v", err)
+	}
+}
+
+// Types are resolved for those that check them.
+func TestLoadForTypes(t *testing.T) {
+	const annotated = `
+nodes:
+  - {id: a, path: a, outputs: [x], output_types: {x: std/math/v1/Vector3}}
+  - {id: b, path: b, inputs: {x: a/x}%s}
+  - {id: c, path: c}
+`
+	for name, c := range map[string]struct {
+		env, node string
+		want      bool
+	}{
+		"nobody checks":    {"A=b", "", false},
+		"all nodes check":  {"DORA_RUNTIME_TYPE_CHECK=warn", "", true},
+		"one node checks":  {"A=b", ", env: {DORA_RUNTIME_TYPE_CHECK: error}", true},
+		"another variable": {"A=b", ", env: {DORA_RUNTIME: error}", false},
+	} {
+		r := startRequest(t, "u", fmt.Sprintf(annotated, c.node))
+		r.Env = append(r.Env, c.env)
+		load, err := LoadFor(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []string{`{"outputs":{"x":{"urn":"std/math/v1/Vector3","arrow":{"name":"Struct"`, `{"inputs":{"x":`, ""} {
+			if got := string(load.Nodes[i].Types); !c.want && got != "" || c.want && !strings.HasPrefix(got, want) || want == "" && got != "" {
+				t.Errorf("%s: node %d got %s", name, i, got)
+			}
+		}
 	}
 }
 

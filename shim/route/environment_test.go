@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dora-go/dora/dataflow"
+	"github.com/dora-go/dora/dataflow/types"
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/nodewire"
 )
@@ -394,4 +396,40 @@ func keys(v any) string {
 	}
 	sort.Strings(list)
 	return strings.Join(list, ",")
+}
+
+// What package dataflow resolves is what nodes read: the same JSON on both sides.
+func TestEveryStandardTypeReachesNodes(t *testing.T) {
+	all := types.Standard().Names()
+	if len(all) != 27 {
+		t.Fatalf("%d standard types", len(all))
+	}
+	nt := dataflow.NodeTypes{Outputs: map[string]dataflow.PortType{}}
+	for _, text := range all {
+		urn, err := types.ParseURN(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		arrow, err := types.Standard().Resolve(urn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nt.Outputs[text] = dataflow.PortType{URN: text, Arrow: arrow, From: "a/b", Metadata: []string{"request_id"}}
+	}
+	sent, err := json.Marshal(nt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := nodewire.ParseNodeTypes(string(sent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := json.Marshal(got); err != nil || string(again) != string(sent) {
+		t.Errorf("%s became %s (%v)", sent, again, err)
+	}
+	for urn, p := range got.Outputs {
+		if want := nt.Outputs[urn].Arrow.String(); p.Arrow.String() != want {
+			t.Errorf("%s is %s, want %s", urn, p.Arrow, want)
+		}
+	}
 }
