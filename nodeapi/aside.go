@@ -51,6 +51,9 @@ func (a *aside) push(ev Event) {
 		return
 	}
 	in := a.input(msg.ID)
+	if flush, _ := Lookup[Bool](msg.Metadata.Parameters, ParamFlush); bool(flush) {
+		a.flush(msg.ID)
+	}
 	if in.held >= in.limit && !in.backpressure {
 		in.dropped++
 		if !a.drop(msg.ID) {
