@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,22 +40,94 @@ func TestUnwantedShim(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder.WriteWant(dir, folder.Want{Token: "newer"})
-	r, w, _ := os.Pipe()
-	defer r.Close()
 	socket, _ := folder.SocketPath()
-	cmd := exec.Command(os.Args[0], "shim", "guard", dataflowID)
-	cmd.Env = append(os.Environ(), guard.Config{Dir: dir, Dataflow: dataflowID, Token: "older", Socket: socket, Mark: folder.NewName()}.Encode())
-	cmd.ExtraFiles = []*os.File{w}
-	out, err := cmd.CombinedOutput()
-	w.Close()
-	answer := make([]byte, 1000)
-	n, _ := r.Read(answer)
-	if err != nil || !strings.Contains(string(answer[:n]), "wants the shim with token newer") {
-		t.Errorf("%v, %s, answer %q", err, out, answer[:n])
+	p, err := guard.Start(guard.StartOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer p.Drop()
+	err = p.Configure(guard.Config{Dir: dir, Dataflow: dataflowID, Token: "older", Socket: socket, Mark: folder.NewName()})
+	answer, rerr := io.ReadAll(p.Ready())
+	if err != nil || rerr != nil || !strings.Contains(string(answer), "wants the shim with token newer") {
+		t.Errorf("%v, %v, answer %q", err, rerr, answer)
+	}
+	<-p.Done()
 	if held, _ := folder.Held(dir); held || !missing(socket) {
 		t.Error("something is left")
 	}
+}
+
+// TestPairAhead: a pair that was started before it was known what for.
+func TestPairAhead(t *testing.T) {
+	t.Parallel()
+	start := func() *guard.Pair {
+		p, err := guard.Start(guard.StartOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	state := t.TempDir()
+	p := start()
+	d := startShim(t, launch.Options{StateDir: state, ParentPipe: true, Ahead: p})
+	if d.h.Owner().GuardPID != p.PID() {
+		t.Errorf("guard %d is not the one that was started ahead, %d", d.h.Owner().GuardPID, p.PID())
+	}
+
+	// Nobody needs it: it goes and has touched nothing.
+	p = start()
+	waiting := func() bool { return len(childrenOf(p.PID())) == 1 && alive(childrenOf(p.PID())[0], "dora-shim") }
+	eventually(t, 5*time.Second, "the shim waits", waiting)
+	shim := childrenOf(p.PID())[0]
+	p.Drop()
+	if alive(p.PID(), "dora-guard") || alive(shim, "dora-shim") {
+		t.Error("a pair that nobody needs is still there")
+	}
+
+	// It was killed meanwhile: that is said, and nothing is left.
+	for _, victim := range []string{"guard", "shim"} {
+		p = start()
+		eventually(t, 5*time.Second, "the shim waits", waiting)
+		shim := childrenOf(p.PID())[0]
+		if victim == "guard" {
+			kill(p.PID())
+		} else {
+			kill(shim)
+		}
+		state := t.TempDir()
+		_, err := launch.Launch(context.Background(), launch.Options{StateDir: state, Dataflow: dataflowID, ParentPipe: true, Ahead: p})
+		if err == nil || !strings.Contains(err.Error(), "ended at once") {
+			t.Errorf("the %s was killed: %v", victim, err)
+		}
+		eventually(t, time.Second, "both are gone", func() bool { return !alive(p.PID(), "dora-guard") && !alive(shim, "dora-shim") })
+		if found, err := launch.Find(state); len(found) != 0 || err != nil {
+			t.Errorf("left %+v, %v", found, err)
+		}
+	}
+
+	// A launch that cannot be ends it.
+	p = start()
+	_, err := launch.Launch(context.Background(), launch.Options{StateDir: state, Dataflow: dataflowID, Ahead: p})
+	if !errors.Is(err, folder.ErrHeld) {
+		t.Error(err)
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(3 * time.Second):
+		t.Error("the pair of a failed launch is still there")
+	}
+}
+
+func childrenOf(pid int) (pids []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		b, _ := os.ReadFile(list)
+		for _, f := range strings.Fields(string(b)) {
+			child, _ := strconv.Atoi(f)
+			pids = append(pids, child)
+		}
+	}
+	return pids
 }
 
 func TestLaunchFails(t *testing.T) {

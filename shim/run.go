@@ -22,17 +22,23 @@ import (
 )
 
 // Main is the entry of the shim. It looks at the arguments of the process (without its
-// name) and says whether they were for it: shim serve <dataflow>. (The guard, shim guard
-// <dataflow>, takes its process over before any main is reached; see package guard.)
+// name) and says whether they were for it: shim serve. (The guard, shim guard, takes its
+// process over before any main is reached; see package guard.)
 func Main(args []string) (handled bool, code int) {
 	if len(args) < 2 || args[0] != "shim" || args[1] != "serve" {
 		return false, 0
 	}
-	cfg, err := guard.FromEnvironment()
-	if err != nil {
+	contain.SetName("dora-shim")
+	// The guard starts its shim before it is known what for. Nothing is touched until then.
+	cfg, err := guard.ReadConfig(guard.ShimGuardFD)
+	switch {
+	case errors.Is(err, guard.ErrUnwanted):
+		return true, 0
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "[ERROR]", err)
 		return true, 2
 	}
+	contain.SetOutput(filepath.Join(cfg.Dir, folder.StderrName))
 	return true, run(cfg)
 }
 
@@ -42,7 +48,6 @@ const lockPatience = 500 * time.Millisecond
 
 // run is the shim's life.
 func run(cfg guard.Config) int {
-	contain.SetName("dora-shim")
 	// Messages pass through; what lives long is small.
 	debug.SetGCPercent(50)
 	ready := os.NewFile(guard.ReadyFD, "ready")
@@ -90,6 +95,8 @@ func inherit(cfg guard.Config) inherited {
 	in := inherited{guard: ownPipe(guard.ShimGuardFD, "guard")}
 	if cfg.ParentPipe {
 		in.parent = ownPipe(guard.ShimParentFD, "parent")
+	} else {
+		syscall.Close(guard.ShimParentFD)
 	}
 	return in
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dora-go/dora/actors"
 	"github.com/dora-go/dora/shim/folder"
+	"github.com/dora-go/dora/shim/guard"
 	"github.com/dora-go/dora/shim/launch"
 	"github.com/dora-go/dora/transport/link"
 )
@@ -22,6 +23,8 @@ type shimLauncher struct {
 	home   string
 	show   func(*link.LogLine)
 	socket string // the control socket of this run, removed should we be killed
+	// launched is called when the shim is up, before anything is asked of it.
+	launched func() error
 
 	mu    sync.Mutex
 	shims []*runShim
@@ -58,8 +61,12 @@ const logsCommandID = 1 << 62
 // Launch implements actors.Launcher.
 func (l *shimLauncher) Launch(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {
 	h, err := launch.Launch(ctx, launch.Options{StateDir: l.home, Dataflow: req.Dataflow, Token: req.Token, Epoch: req.Epoch,
-		Version: version, ParentPipe: true, StarterSocket: l.socket})
+		Version: version, ParentPipe: true, StarterSocket: l.socket, Ahead: guard.TakeAhead()})
 	if err != nil {
+		return nil, err
+	}
+	if err := l.launched(); err != nil {
+		_ = h.Close()
 		return nil, err
 	}
 	s := &runShim{shimConn: newShimConn(h, req, l.show)}

@@ -1,11 +1,18 @@
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/dora-go/dora/shim"
+	"github.com/dora-go/dora/shim/guard"
+)
 
 func main() {
 	// The guard and the shim are this same binary; they start without the command tree.
-	if handled, code := runShimIfAsked(os.Args[1:]); handled {
+	if handled, code := shim.Main(os.Args[1:]); handled {
 		os.Exit(code)
 	}
-	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+	code := execute(os.Args[1:], os.Stdout, os.Stderr)
+	guard.DropAhead()
+	os.Exit(code)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dora-go/dora/actors"
@@ -82,15 +83,22 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// announce opens the control socket and records the run, so that other commands find it.
+// announce records the run, so that other commands find it, and has the control socket
+// opened as soon as there are guard and shim, who remove it should this process be killed.
 func (r *runner) announce(launcher *shimLauncher) (*runRecord, func(*runRecord, string, string), error) {
-	l, socket, err := listenControl()
+	socket, err := folder.SocketPath()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("control socket: %w", err)
 	}
-	launcher.socket = socket
 	r.control = newControlServer(r)
-	go func() { _ = r.control.srv.Serve(l) }()
+	launcher.socket = socket
+	launcher.launched = sync.OnceValue(func() error {
+		l, err := listenControl(socket)
+		if err == nil {
+			go func() { _ = r.control.srv.Serve(l) }()
+		}
+		return err
+	})
 	rec := &runRecord{UUID: r.uuid, PID: os.Getpid(), Socket: socket, Path: r.desc.File, WorkingDir: r.desc.Dir(),
 		LogDir: r.logDir, StartedAt: time.Now()}
 	for _, n := range r.desc.Nodes {

@@ -10,13 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dora-go/dora/shim"
 	"github.com/dora-go/dora/shim/launch"
 )
-
-// runShimIfAsked is the way in for the shim, which is this same binary: it is called
-// before the command tree is built, because a dataflow's start waits for it.
-func runShimIfAsked(args []string) (handled bool, code int) { return shim.Main(args) }
 
 // newShimCmd is hidden: daemons look after shims. Its commands need nothing but the state
 // folder, and work when every daemon is gone.

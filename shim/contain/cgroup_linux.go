@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// CreateCgroup makes a cgroup (version 2) named dora-<name> below this process's own, if
+// CreateCgroup makes a cgroup (version 2) of a fresh name, dora-<digits>, below this process's own, if
 // this user may and the kernel can kill it as one (5.14). An error is an ordinary answer:
 // nothing was delegated to us.
-func CreateCgroup(name string) (string, error) {
+func CreateCgroup() (string, error) {
 	own, err := ownCgroup()
 	if err != nil {
 		return "", err
 	}
-	dir := own + "/dora-" + name
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	dir, err := os.MkdirTemp(own, "dora-")
+	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(dir + "/cgroup.kill"); err != nil {

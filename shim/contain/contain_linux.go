@@ -25,6 +25,16 @@ func BecomeSubreaper() error {
 // SetName sets the name of this process as ps and top show it.
 func SetName(name string) { os.WriteFile("/proc/self/comm", []byte(name), 0) }
 
+// SetOutput makes path, which is added to, the standard output and error of this process.
+func SetOutput(path string) error {
+	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_APPEND|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	return errors.Join(syscall.Dup3(fd, 1, 0), syscall.Dup3(fd, 2, 0))
+}
+
 // Children lists the children of this process, zombies included. While some of them end,
 // the kernel may leave others out.
 func Children() []int {

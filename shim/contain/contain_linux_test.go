@@ -150,7 +150,7 @@ func TestReadStat(t *testing.T) {
 }
 
 func TestCgroup(t *testing.T) {
-	dir, err := CreateCgroup("test")
+	dir, err := CreateCgroup()
 	if err != nil {
 		t.Log("nothing is delegated to this user, which is an ordinary answer:", err)
 		if dir != "" {

@@ -18,6 +18,16 @@ func BecomeSubreaper() error { return errors.ErrUnsupported }
 // SetName works on Linux only.
 func SetName(string) {}
 
+// SetOutput makes path, which is added to, the standard output and error of this process.
+func SetOutput(path string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return errors.Join(unix.Dup2(fd, 1), unix.Dup2(fd, 2))
+}
+
 // Children works on Linux only.
 func Children() []int { return nil }
 
@@ -52,7 +62,7 @@ func Environ(int, string) string { return "" }
 func KillProcess(int, uint64) error { return errors.ErrUnsupported }
 
 // CreateCgroup works on Linux only.
-func CreateCgroup(string) (string, error) { return "", errors.ErrUnsupported }
+func CreateCgroup() (string, error) { return "", errors.ErrUnsupported }
 
 // KillCgroup works on Linux only.
 func KillCgroup(string, time.Duration) error { return nil }

@@ -1,32 +1,72 @@
 package guard
 
 import (
+	"errors"
+	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
 
-func TestConfigSurvivesTheEnvironment(t *testing.T) {
-	c := Config{Dir: "/x y/\"z\"\n", Dataflow: "d", Token: "t", Version: "1.2", Socket: "/s", Mark: "m", ParentPipe: true,
-		NoCgroup: true, IdleTimeout: time.Second, GuardPID: 7, Cgroup: "/c"}
+func TestConfigSurvivesThePipe(t *testing.T) {
+	c := Config{Dir: "/x y/\"z\"\n", Dataflow: "d", Token: "t", Version: "1.2", Socket: "/s", Mark: strings.Repeat("m", 9000),
+		ParentPipe: true, IdleTimeout: time.Second, StarterSocket: "/t", GuardPID: 7, Cgroup: "/c"}
+	r, w, err := pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(r)
 	for _, want := range []Config{c, {}} {
-		text, _ := strings.CutPrefix(want.Encode(), ConfigEnv+"=")
-		got, err := Decode(text)
-		if err != nil || got != want {
+		if err := want.write(w); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadConfig(r); err != nil || got != want {
 			t.Errorf("got %+v, %v", got, err)
 		}
+	}
+	syscall.Write(w, []byte(`"half`))
+	syscall.Close(w)
+	if _, err := ReadConfig(r); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("half a line: %v", err)
+	}
+	if _, err := ReadConfig(r); !errors.Is(err, ErrUnwanted) {
+		t.Errorf("a closed pipe: %v", err)
 	}
 	for _, text := range []string{"", "x", `"a" "b"`, `"a`} {
 		if _, err := Decode(text); err == nil {
 			t.Errorf("%q was accepted", text)
 		}
 	}
-	t.Setenv(ConfigEnv, "")
-	if _, err := FromEnvironment(); err == nil || !strings.Contains(err.Error(), "not by hand") {
-		t.Errorf("no configuration: %v", err)
+	null, _ := os.Open(os.DevNull)
+	defer null.Close()
+	if _, err := ReadConfig(int(null.Fd())); !errors.Is(err, ErrByHand) {
+		t.Errorf("no pipe: %v", err)
 	}
+}
+
+// A writer that never ends its line costs no memory without bound.
+func TestConfigIsBounded(t *testing.T) {
+	r, w, err := pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(r)
+	go func() {
+		defer syscall.Close(w)
+		for range 2 * maxConfig / 1000 {
+			if _, err := syscall.Write(w, []byte(strings.Repeat("x", 1000))); err != nil {
+				return
+			}
+		}
+	}()
+	if _, err := ReadConfig(r); err == nil {
+		t.Error("it was accepted")
+	}
+	io.Copy(io.Discard, os.NewFile(uintptr(r), "pipe"))
 }
 
 // TestGuardStaysLean: a package that is initialised late, by its dependencies or by its
@@ -34,7 +74,7 @@ func TestConfigSurvivesTheEnvironment(t *testing.T) {
 func TestGuardStaysLean(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {
-		t.Skip("no go command here")
+		t.Fatal(err)
 	}
 	allowed := strings.Fields(`bytes cmp context errors io io/fs iter math math/bits os os/signal path reflect runtime slices
 		strconv strings sync sync/atomic syscall time unicode unicode/utf8 unsafe
@@ -47,14 +87,14 @@ func TestGuardStaysLean(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(strings.TrimPrefix(Config{Dir: "/d", ParentPipe: true}.Encode(), ConfigEnv+"="))
+	f.Add(Config{Dir: "/d", ParentPipe: true}.Encode())
 	f.Add(`"a" "b`)
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Decode(text)
 		if err != nil {
 			return
 		}
-		again, err := Decode(strings.TrimPrefix(c.Encode(), ConfigEnv+"="))
+		again, err := Decode(c.Encode())
 		if err != nil || again != c {
 			t.Fatalf("%+v became %+v, %v", c, again, err)
 		}

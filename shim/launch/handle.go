@@ -11,6 +11,7 @@ import (
 
 	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/shim/folder"
+	"github.com/dora-go/dora/shim/guard"
 	"github.com/dora-go/dora/transport/link"
 )
 
@@ -23,9 +24,8 @@ type Handle struct {
 	dir   string
 	owner folder.Owner
 
-	parent    *os.File // write end of the parent pipe, or nil
-	guard     *os.Process
-	guardDone chan struct{} // closed when the guard was reaped; nil if not our child
+	pair       *guard.Pair // nil if the guard is not our child
+	parentPipe bool        // closing the pair ends it
 
 	life      *watcher
 	lost      chan struct{}
@@ -120,18 +120,24 @@ func (h *Handle) Close() error {
 	h.closeOnce.Do(func() {
 		close(h.closed)
 		h.Conn.Close()
-		if h.parent == nil {
-			h.life.Close()
-			return
+		if h.pair != nil {
+			h.pair.Close()
 		}
-		h.parent.Close()
+		if !h.parentPipe {
+			h.life.Close()
+		}
 	})
 	return nil
 }
 
 // GuardDone is closed when the guard has ended and was reaped; nil if the guard is not a
 // child of this process.
-func (h *Handle) GuardDone() <-chan struct{} { return h.guardDone }
+func (h *Handle) GuardDone() <-chan struct{} {
+	if h.pair == nil {
+		return nil
+	}
+	return h.pair.Done()
+}
 
 // clear kills what belonged to a dead shim and removes its socket. The folder stays: its
 // facts.log may hold facts that nobody has read.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -51,12 +50,23 @@ type Options struct {
 	// Env is the environment of guard and shim; nil means this process's. The nodes'
 	// environment comes with link.Load.
 	Env []string
+	// Ahead is a guard with its shim that was started already; Executable, Env and NoCgroup
+	// are then settled. It belongs to Launch.
+	Ahead *guard.Pair
 	// Timeout until the shim has introduced itself (DefaultTimeout).
 	Timeout time.Duration
 }
 
 // Launch starts a guard and its shim and connects to it.
 func Launch(ctx context.Context, o Options) (*Handle, error) {
+	h, err := begin(ctx, o)
+	if err != nil && o.Ahead != nil {
+		o.Ahead.Drop()
+	}
+	return h, err
+}
+
+func begin(ctx context.Context, o Options) (*Handle, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
@@ -85,7 +95,7 @@ func Launch(ctx context.Context, o Options) (*Handle, error) {
 	if err := folder.WriteWant(dir, folder.Want{Token: o.Token, Epoch: o.Epoch}); err != nil {
 		return nil, fmt.Errorf("launch shim: %w", err)
 	}
-	h := &Handle{dir: dir, lost: make(chan struct{}), closed: make(chan struct{})}
+	h := &Handle{dir: dir, parentPipe: o.ParentPipe, lost: make(chan struct{}), closed: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	if err := h.launch(ctx, o); err != nil {
@@ -96,17 +106,11 @@ func Launch(ctx context.Context, o Options) (*Handle, error) {
 }
 
 func (h *Handle) launch(ctx context.Context, o Options) error {
-	readyR, readyW, err := os.Pipe()
-	if err != nil {
+	if err := h.startPair(o); err != nil {
 		return err
 	}
-	defer readyR.Close()
-	err = h.startGuard(o, readyW)
-	readyW.Close()
-	if err != nil {
-		return err
-	}
-	r, err := readReady(ctx, readyR)
+	defer h.pair.Ready().Close()
+	r, err := readReady(ctx, h.pair.Ready())
 	if err != nil {
 		return h.explain(err)
 	}
@@ -117,69 +121,32 @@ func (h *Handle) launch(ctx context.Context, o Options) error {
 	return h.connect(ctx)
 }
 
-// startGuard runs the guard in a session of its own: no signal of the terminal reaches it.
-func (h *Handle) startGuard(o Options, readyW *os.File) error {
+// startPair tells a guard and its shim what they are for: those that were started ahead,
+// or else new ones.
+func (h *Handle) startPair(o Options) error {
 	socket, err := folder.SocketPath()
 	if err != nil {
 		return err
 	}
 	cfg := guard.Config{
 		Dir: h.dir, Socket: socket, Dataflow: o.Dataflow, Token: o.Token, Version: o.Version,
-		ParentPipe: o.ParentPipe, NoCgroup: o.NoCgroup, IdleTimeout: o.IdleTimeout, Mark: folder.NewName(),
-		StarterSocket: o.StarterSocket,
+		ParentPipe: o.ParentPipe, IdleTimeout: o.IdleTimeout, Mark: folder.NewName(), StarterSocket: o.StarterSocket,
 	}
-	env := o.Env
-	if env == nil {
-		env = os.Environ()
+	if h.pair = o.Ahead; h.pair != nil {
+		_ = h.pair.Configure(cfg) // as below
+		return nil
 	}
 	stderr, err := os.OpenFile(filepath.Join(h.dir, folder.StderrName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer stderr.Close()
-	path := o.Executable
-	if path == "" {
-		path = selfPath()
-	}
-	cmd := &exec.Cmd{
-		Path: path, Args: append([]string{"dora"}, append(guard.Args[:], o.Dataflow)...),
-		Env: append(env[:len(env):len(env)], cfg.Encode()), Dir: "/",
-		Stdout: stderr, Stderr: stderr,
-		ExtraFiles:  []*os.File{readyW}, // descriptor 3
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	if o.ParentPipe {
-		parentR, parentW, err := os.Pipe()
-		if err != nil {
-			return err
-		}
-		defer parentR.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, parentR)
-		h.parent = parentW
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start guard %s: %w", path, err)
-	}
-	h.guardDone = make(chan struct{})
-	h.guard = cmd.Process
-	go func() {
-		cmd.Wait()
-		close(h.guardDone)
-	}()
-	return nil
-}
-
-// selfPath is this process's own file: the link in /proc leads to it even if the path was
-// replaced by a newer release.
-func selfPath() string {
-	if _, err := os.Lstat("/proc/self/exe"); err == nil {
-		return "/proc/self/exe"
-	}
-	p, err := os.Executable()
+	h.pair, err = guard.Start(guard.StartOptions{Executable: o.Executable, Env: o.Env, Stderr: stderr, NoCgroup: o.NoCgroup})
 	if err != nil {
-		return os.Args[0]
+		return fmt.Errorf("start guard: %w", err)
 	}
-	return p
+	_ = h.pair.Configure(cfg) // if it is gone, its silence is noticed and explained
+	return nil
 }
 
 func readReady(ctx context.Context, r *os.File) (folder.Ready, error) {
@@ -209,11 +176,9 @@ func readReady(ctx context.Context, r *os.File) (folder.Ready, error) {
 
 // explain adds what guard and shim printed.
 func (h *Handle) explain(err error) error {
-	if h.guardDone != nil {
-		select {
-		case <-h.guardDone:
-		case <-time.After(200 * time.Millisecond):
-		}
+	select {
+	case <-h.pair.Done():
+	case <-time.After(200 * time.Millisecond):
 	}
 	b, _ := os.ReadFile(filepath.Join(h.dir, folder.StderrName))
 	if len(b) > 2000 {
@@ -231,15 +196,13 @@ func (h *Handle) abandon() {
 	if h.Conn != nil {
 		h.Conn.Close()
 	}
-	if h.parent != nil {
-		h.parent.Close()
-	}
-	if h.guard != nil {
+	if h.pair != nil {
+		h.pair.Close()
 		// The shim finds another token, should it still be on its way to the lock.
 		folder.WriteWant(h.dir, folder.Want{Token: "none-" + folder.NewName()})
-		h.guard.Signal(syscall.SIGTERM)
+		h.pair.Signal(syscall.SIGTERM)
 		select {
-		case <-h.guardDone:
+		case <-h.pair.Done():
 		case <-time.After(time.Second):
 		}
 	}
