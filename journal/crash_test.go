@@ -38,6 +38,8 @@ func crashChild() error {
 		var passed atomic.Int64
 		failpoint.Set(func(at string) {
 			if at == place && passed.Add(1) == nth {
+				// Whoever was told too early has time to say so.
+				time.Sleep(10 * time.Millisecond)
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
 			}
