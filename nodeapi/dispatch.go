@@ -25,8 +25,10 @@ type correlator interface {
 // answer receives for the loop is set aside, and the loop gets it first.
 type dispatcher struct {
 	next func(ctx context.Context) (Event, error)
-	turn chan struct{} // full while somebody receives
-	kick chan struct{} // something was set aside
+	// received counts a message that the loop or a helper gets.
+	received func(input string, bytes uint64, at Timestamp)
+	turn     chan struct{} // full while somebody receives
+	kick     chan struct{} // something was set aside
 
 	mu      sync.Mutex
 	last    Event        // what the loop works on: slices of its values do not keep it alive
@@ -67,6 +69,9 @@ func (d *dispatcher) recv(ctx context.Context) (Event, error) {
 	d.keep(nil)
 	ev, err := d.forLoop(ctx)
 	d.keep(ev)
+	if in, ok := ev.(*Input); ok {
+		d.received(in.ID, in.Data.Data().SizeInBytes(), in.Metadata.Timestamp)
+	}
 	return ev, err
 }
 
@@ -114,10 +119,16 @@ func (d *dispatcher) receive(ctx context.Context) (Event, error) {
 		return nil, err
 	}
 	in, message := ev.(*Input)
-	for _, h := range d.all() {
-		if !message {
+	if !message {
+		for _, h := range d.all() {
 			h.observe(ev)
-		} else if h.take(in) {
+		}
+		return ev, nil
+	}
+	size := in.Data.Data().SizeInBytes() // a helper may release it
+	for _, h := range d.all() {
+		if h.take(in) {
+			d.received(in.ID, size, in.Metadata.Timestamp)
 			return nil, nil
 		}
 	}

@@ -34,6 +34,8 @@ type Node struct {
 	// dispatch stands between the queue and who receives: the loop and the helpers.
 	dispatch *dispatcher
 	types    *typeChecks // nil: types are not checked
+	counts   *counts
+	params   *Params
 
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -74,11 +76,13 @@ func startWith(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clock,
 	}
 	n := &Node{
 		cfg: cfg, clock: clock, link: link, queue: newQueue(cfg.Inputs),
-		log: log, types: types,
+		log: log, types: types, counts: newCounts(), params: &Params{},
 		received: make(chan struct{}),
 		outputs:  make(map[string]outputState, len(cfg.Outputs)),
 	}
 	n.dispatch = newDispatcher(n.next, newAside(cfg.Inputs))
+	n.dispatch.received = n.counts.received
+	n.dispatch.add(n.params)
 	n.queue.flushed = n.dispatch.flush
 	for _, o := range cfg.Outputs {
 		n.outputs[o] = outputOpen
@@ -136,16 +140,6 @@ func (n *Node) Now() Timestamp { return timestampOf(n.clock.Now()) }
 // level, message and attributes arrive in the logs of the dataflow as such. The node
 // does not install it anywhere; slog.SetDefault(node.Logger()) is the caller's choice.
 func (n *Node) Logger() *slog.Logger { return n.log }
-
-// Dropped returns how many messages each input has dropped because its queue was full
-// since the last call. Inputs that dropped nothing are left out.
-func (n *Node) Dropped() map[string]uint64 {
-	out := n.queue.drops()
-	if n.shared != nil {
-		out = n.shared.drops(out)
-	}
-	return out
-}
 
 // Recv waits for the next event. After the last one it returns io.EOF: the events end
 // after a Stop and the messages that were queued before it, or when the connection to
