@@ -18,7 +18,7 @@ import (
 // daemon is the other end of the node protocol for tests: it answers as a daemon must,
 // writes down what it was asked, and sends the events that a test gives it.
 type daemon struct {
-	t  *testing.T
+	t  testing.TB
 	ln net.Listener
 
 	mu       sync.Mutex
@@ -40,7 +40,7 @@ type sentMessage struct {
 	data   arrow.Array
 }
 
-func newDaemon(t *testing.T) *daemon {
+func newDaemon(t testing.TB) *daemon {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -217,7 +217,7 @@ func inputEvent(id string, data []byte, params map[string]nodewire.Parameter) no
 	return ev
 }
 
-func bytesPayload(t *testing.T, data []byte) []byte {
+func bytesPayload(t testing.TB, data []byte) []byte {
 	t.Helper()
 	e, err := payload.EncodeBytes(data)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -63,14 +64,17 @@ func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) e
 	if ok, err := n.mayOutput(output); !ok {
 		return err
 	}
-	if err := n.types.checkOutput(output, data.DataType(), opts); err != nil {
-		return err
+	if data != nil {
+		if err := n.types.checkOutput(output, data.DataType(), opts); err != nil {
+			return err
+		}
 	}
-	encoded, err := payload.Encode(data)
-	if err != nil {
+	s := scratches.Get().(*scratch)
+	defer s.release()
+	if err := payload.EncodeInto(&s.encoded, data); err != nil {
 		return fmt.Errorf("output %s: %w", output, err)
 	}
-	return n.send(output, encoded, opts)
+	return n.send(output, s, opts)
 }
 
 // SendBytes sends raw bytes: an array of type UInt8. See SendOutput.
@@ -78,20 +82,44 @@ func (n *Node) SendBytes(output string, data []byte, opts ...SendOption) error {
 	if ok, err := n.mayOutput(output); !ok {
 		return err
 	}
-	encoded, err := payload.EncodeBytes(data)
-	if err != nil {
+	s := scratches.Get().(*scratch)
+	defer s.release()
+	if err := payload.EncodeBytesInto(&s.encoded, data); err != nil {
 		return fmt.Errorf("output %s: %w", output, err)
 	}
-	return n.send(output, encoded, opts)
+	return n.send(output, s, opts)
 }
 
-func (n *Node) send(output string, data *payload.Encoded, opts []SendOption) error {
+// scratch is what one message needs on its way out.
+type scratch struct {
+	encoded payload.Encoded
+	meta    []byte
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func (s *scratch) release() {
+	s.encoded.Reset()
+	scratches.Put(s)
+}
+
+func (n *Node) send(output string, s *scratch, opts []SendOption) error {
+	if n.shared != nil {
+		return n.shared.publish(output, n.clock.Now(), options(opts), s)
+	}
+	md := nodewire.Metadata{Time: n.clock.Now(), Parameters: wireParameters(options(opts))}
+	return n.link.send(output, md, &s.encoded)
+}
+
+func options(opts []SendOption) Parameters {
+	if len(opts) == 0 {
+		return nil
+	}
 	var o sendOptions
 	for _, opt := range opts {
 		opt(&o)
 	}
-	md := nodewire.Metadata{Time: n.clock.Now(), Parameters: wireParameters(o.parameters)}
-	return n.link.send(output, md, data)
+	return o.parameters
 }
 
 // mayOutput says whether a message on output is to be sent.

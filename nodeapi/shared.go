@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -24,8 +26,7 @@ type shared struct {
 	*tcp
 	ep *shm.Endpoint
 
-	turn chan struct{} // held by the goroutine in recv
-	// The rest belongs to the holder of turn.
+	// What follows belongs to the one goroutine that receives (dispatcher.turn).
 	inputs    map[string]bool // closed ones are true
 	preferShm bool            // the last message came over the connection
 	finishing bool
@@ -33,9 +34,18 @@ type shared struct {
 	recovered *Input
 	last      *Input // kept alive until the next one is asked for
 
+	// Bytes of messages that are not released, and the number of them at which the
+	// garbage collector is asked for help.
+	leased, collectAt atomic.Int64
+	collectFrom       int64
+	collecting        atomic.Bool
+
 	dropsMu sync.Mutex
 	dropped map[string]uint64 // reported before
 }
+
+// collectPause is how long the collector is left alone after it was asked for help.
+const collectPause = 20 * time.Millisecond
 
 // trimInterval is how often idle memory is given back.
 const trimInterval = 5 * time.Second
@@ -53,7 +63,14 @@ func newTransport(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clo
 		log.Warn("messages go over connections instead of shared memory, which is slower", "reason", err.Error())
 		return t
 	}
-	return &shared{tcp: t, ep: ep, turn: make(chan struct{}, 1), inputs: make(map[string]bool), dropped: make(map[string]uint64)}
+	return newShared(t, ep)
+}
+
+func newShared(t *tcp, ep *shm.Endpoint) *shared {
+	s := &shared{tcp: t, ep: ep, inputs: make(map[string]bool), dropped: make(map[string]uint64)}
+	s.collectFrom = min(64<<20, ep.Writer.Stats().Limit/16)
+	s.collectAt.Store(s.collectFrom)
+	return s
 }
 
 // join connects to the dataflow's shared memory.
@@ -74,18 +91,9 @@ func join(ctx context.Context, at *nodewire.Shared) (*shm.Endpoint, error) {
 	return nil, err
 }
 
-// recv returns the next event of the connection's queue or of the shared memory.
+// recv returns the next event of the connection's queue or of the shared memory. One
+// goroutine at a time calls it.
 func (s *shared) recv(ctx context.Context, q *queue) (Event, error) {
-	select {
-	case s.turn <- struct{}{}:
-	default:
-		select {
-		case s.turn <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	defer func() { <-s.turn }()
 	s.last = nil
 	if in := s.recovered; in != nil {
 		s.recovered = nil
@@ -182,7 +190,7 @@ func (s *shared) convert(m *shm.Message, q *queue) Event {
 	case m.End != shm.NotEnded:
 		return nil // a notice says what it means
 	}
-	in, err := sharedInput(m)
+	in, err := s.input(m)
 	_ = s.clock.Update(m.Time) // a clock that is far ahead is not followed
 	if err != nil {
 		return &Error{Err: fmt.Errorf("input %s: %w", m.Input, err)}
@@ -220,41 +228,84 @@ func (s *shared) notice(b []byte, q *queue) Event {
 	return convert(&item{ev: ev})
 }
 
-// sharedInput decodes a message in place.
-func sharedInput(m *shm.Message) (*Input, error) {
-	md, err := nodewire.DecodeMetadata(m.Meta)
-	if err != nil {
+// input decodes a message in place.
+func (s *shared) input(m *shm.Message) (*Input, error) {
+	in := &Input{ID: m.Input}
+	var err error
+	if at, ok := nodewire.PlainMetadata(m.Meta); ok {
+		in.Metadata.Timestamp = timestampOf(at)
+	} else if md, err := nodewire.DecodeMetadata(m.Meta); err == nil {
+		in.Metadata = publicMetadata(md)
+	} else {
 		m.Release()
 		return nil, err
 	}
-	in := &Input{ID: m.Input, Metadata: publicMetadata(md)}
 	if len(m.Payload) == 0 {
 		m.Release()
 		in.Data = array.NewNull(0)
 		return in, nil
 	}
-	held := *m
-	in.Data, err = payload.Decode(m.Payload, held.Release)
+	if !m.InSlot() {
+		held := *m
+		in.Data, err = payload.Decode(m.Payload, held.Release)
+		return in, err
+	}
+	in.Data, err = payload.DecodeLoan(m.Payload, s.lease(m))
 	return in, err
 }
 
-// send publishes a message: its parts are copied once, to where receivers read them.
-func (s *shared) send(output string, md nodewire.Metadata, data *payload.Encoded) error {
-	err := s.ep.Writer.SendParts(context.Background(), output, data.Segments(), data.Size(), header(md))
-	if err != nil {
+// lease returns what gives the memory of a message back to its sender, once.
+func (s *shared) lease(m *shm.Message) func() {
+	held, n := *m, int64(len(m.Payload))
+	if s.leased.Add(n) > s.collectAt.Load() {
+		s.collect()
+	}
+	var once atomic.Bool
+	return func() {
+		if once.CompareAndSwap(false, true) {
+			s.leased.Add(-n)
+			held.Release()
+		}
+	}
+}
+
+// collect has the garbage collector look for messages that were forgotten. It does not
+// see the memory that they hold, so it would come too late.
+func (s *shared) collect() {
+	if !s.collecting.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer s.collecting.Store(false)
+		runtime.GC()
+		time.Sleep(collectPause) // cleanups run beside the collector
+		s.collectAt.Store(max(s.collectFrom, 2*s.leased.Load()))
+	}()
+}
+
+// publish sends a message: its parts are copied once, to where receivers read them.
+func (s *shared) publish(output string, at nodewire.Timestamp, p Parameters, b *scratch) error {
+	h := b.header(at, p)
+	if err := s.ep.Writer.SendParts(context.Background(), output, b.encoded.Segments(), b.encoded.Size(), h); err != nil {
 		return fmt.Errorf("output %s: %w", output, err)
 	}
 	return nil
 }
 
-func header(md nodewire.Metadata) shm.Header {
-	h := shm.Header{Meta: nodewire.AppendMetadata(nil, md), Time: md.Time.Time}
+func (b *scratch) header(at nodewire.Timestamp, p Parameters) shm.Header {
+	if len(p) == 0 {
+		b.meta = nodewire.AppendPlainMetadata(b.meta[:0], at)
+		return shm.Header{Meta: b.meta, Time: at.Time}
+	}
+	b.meta = nodewire.AppendMetadata(b.meta[:0], nodewire.Metadata{Time: at, Parameters: wireParameters(p)})
+	h := shm.Header{Meta: b.meta, Time: at.Time}
 	for _, name := range [...]string{ParamRequestID, ParamGoalID, ParamGoalStatus} {
-		if _, ok := md.Parameters[name]; ok {
+		if _, ok := p[name]; ok {
 			h.Protected = true
 		}
 	}
-	h.Flush = md.Parameters[ParamFlush].Bool
+	flush, _ := Lookup[Bool](p, ParamFlush)
+	h.Flush = bool(flush)
 	return h
 }
 

@@ -52,6 +52,7 @@ func (c *collector) addBody(lengths []int) error {
 			return errLayout
 		}
 		c.add(c.bodies[next])
+		c.out.body = append(c.out.body, c.bodies[next])
 		next++
 		if n%8 != 0 { // its own padding follows
 			next++

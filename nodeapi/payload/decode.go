@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -22,17 +23,33 @@ import (
 // more: after the last Release of the array and of all arrays sliced from it, or
 // before Decode returns if it fails.
 func Decode(data []byte, free func()) (arrow.Array, error) {
+	return decodeWith(data, free, false)
+}
+
+// DecodeLoan is Decode for memory that the garbage collector does not know. If the array
+// is not released, free is called when the collector finds that nothing refers to it any
+// more. Slices of its values do not count as references; free may come more than once.
+func DecodeLoan(data []byte, free func()) (arrow.Array, error) {
+	return decodeWith(data, free, true)
+}
+
+func decodeWith(data []byte, free func(), loan bool) (arrow.Array, error) {
+	if len(data) <= MaxSize {
+		if arr := decodeNumeric(data[:len(data):len(data)], free, loan); arr != nil {
+			return arr, nil
+		}
+	}
 	if free != nil {
 		free = sync.OnceFunc(free)
 	}
-	arr, err := decode(data, free)
+	arr, err := decode(data, free, loan)
 	if err != nil && free != nil {
 		free()
 	}
 	return arr, err
 }
 
-func decode(data []byte, free func()) (arrow.Array, error) {
+func decode(data []byte, free func(), loan bool) (arrow.Array, error) {
 	if len(data) == 0 {
 		if free != nil {
 			free()
@@ -43,7 +60,7 @@ func decode(data []byte, free func()) (arrow.Array, error) {
 		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(data), MaxSize)
 	}
 	data = data[:len(data):len(data)] // damaged metadata must not reach beyond
-	body := wrap(data, free)
+	body := wrap(data, free, loan)
 	defer body.Release()
 	s := &stream{rest: data, whole: data, body: body}
 	r, err := ipc.NewReaderFromMessageReader(s)
@@ -82,18 +99,32 @@ func invalid(err error) error {
 }
 
 // wrap makes data a reference counted buffer that calls free with the last
-// reference. Without free the garbage collector does the counting.
-func wrap(data []byte, free func()) *memory.Buffer {
+// reference. Without free the garbage collector does the counting; with loan it is asked
+// to notice a buffer that is forgotten.
+func wrap(data []byte, free func(), loan bool) *memory.Buffer {
 	if free == nil {
 		return memory.NewBufferBytes(data)
 	}
-	return memory.NewBufferWithAllocator(data, &releaser{free: free})
+	r := &releaser{free: free}
+	b := memory.NewBufferWithAllocator(data, r)
+	if loan {
+		r.loan = true
+		r.cleanup = runtime.AddCleanup(b, func(free func()) { free() }, free)
+	}
+	return b
 }
 
 // releaser is an allocator that only ever frees.
 type releaser struct {
 	memory.GoAllocator
-	free func()
+	free    func()
+	loan    bool
+	cleanup runtime.Cleanup
 }
 
-func (r *releaser) Free([]byte) { r.free() }
+func (r *releaser) Free([]byte) {
+	if r.loan {
+		r.cleanup.Stop()
+	}
+	r.free()
+}

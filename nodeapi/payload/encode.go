@@ -36,6 +36,15 @@ var (
 type Encoded struct {
 	segments [][]byte
 	size     int
+	body     [][]byte // those of segments that are the array's buffers
+	head     []byte   // of EncodeInto, to be used again
+}
+
+// Reset forgets the array; memory is kept to be used again.
+func (e *Encoded) Reset() {
+	clear(e.segments)
+	clear(e.body)
+	e.segments, e.body, e.size = e.segments[:0], e.body[:0], 0
 }
 
 // Size is the length of the whole stream in bytes.
@@ -122,9 +131,13 @@ func encode(arr arrow.Array) (*Encoded, error) {
 		return nil, fmt.Errorf("encode arrow array of type %s: %w", arr.DataType(), err)
 	}
 	if c.out.size > MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d; split the array", ErrTooLarge, c.out.size, MaxSize)
+		return nil, tooLarge(c.out.size)
 	}
 	return &c.out, nil
+}
+
+func tooLarge(size int) error {
+	return fmt.Errorf("%w: %d bytes, the limit is %d; split the array", ErrTooLarge, size, MaxSize)
 }
 
 // EncodeBytes prepares data as an array of UInt8, without a copy.

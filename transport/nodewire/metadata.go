@@ -199,6 +199,27 @@ func ScanMetadata(b []byte) (Message, error) {
 	return m, d.end()
 }
 
+// plainParameters are those of a message without parameters of its user's: one, that
+// says that the payload is an Arrow stream.
+var plainParameters = AppendMetadata(nil, Metadata{Parameters: map[string]Parameter{
+	ParamFraming: {Kind: String, Str: "arrow-ipc"}}})[1+1+16:]
+
+// AppendPlainMetadata is AppendMetadata for a message with Arrow data and no parameters.
+func AppendPlainMetadata(dst []byte, t Timestamp) []byte {
+	return append(AppendTimestamp(append(dst, MetadataVersion), t), plainParameters...)
+}
+
+// PlainMetadata reads what AppendPlainMetadata writes; ok is false for everything else.
+func PlainMetadata(b []byte) (t Timestamp, ok bool) {
+	n := len(b) - len(plainParameters)
+	if n < 2 || b[0] != MetadataVersion || string(b[n:]) != string(plainParameters) {
+		return t, false
+	}
+	d := decoder{b: b[1:n]}
+	t = d.timestamp("metadata timestamp")
+	return t, d.end() == nil
+}
+
 // AppendDataHead encodes what stands between a Metadata and a payload of the given length
 // in bytes (0: no data) in the Raw form of a Message.
 func AppendDataHead(dst []byte, payload int) []byte {

@@ -73,6 +73,10 @@ func (m *Message) Release() {
 	m.hold, m.Payload, m.Meta = nil, nil, nil
 }
 
+// InSlot says whether the payload lies in memory of its sender, who gets it back by
+// Release.
+func (m *Message) InSlot() bool { return m.hold != nil && m.hold.edge != nil }
+
 // hold keeps a message's memory. Holds are reused; the generation tells the uses apart,
 // so that a second Release of one message cannot release another.
 type hold struct {

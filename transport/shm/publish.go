@@ -27,6 +27,7 @@ type Loan struct {
 	w      *Writer
 	buf    []byte
 	slot   uint32
+	from   uint64        // of buf in the slot
 	pooled *inlineBuffer // for payloads that travel in the ring
 	done   bool
 }
@@ -64,11 +65,25 @@ func (w *Writer) Reserve(ctx context.Context, n int) (*Loan, error) {
 // Discard.
 func (l *Loan) Bytes() []byte { return l.buf }
 
+// Room is Bytes with all the room there is behind them.
+func (l *Loan) Room() []byte { return l.buf[:cap(l.buf)] }
+
 // Truncate makes the payload shorter.
 func (l *Loan) Truncate(n int) {
 	if n >= 0 && n < len(l.buf) {
 		l.buf = l.buf[:n]
 	}
+}
+
+// Slice makes the payload the bytes from..to of Bytes, where from is a multiple of 64. It
+// says whether that is possible.
+func (l *Loan) Slice(from, to int) bool {
+	if from < 0 || from > to || to > cap(l.buf) || from%payloadUnit != 0 {
+		return false
+	}
+	l.buf = l.buf[from:to]
+	l.from += uint64(from)
+	return true
 }
 
 // Discard gives the room back without sending anything. After Publish it does nothing.
@@ -182,6 +197,7 @@ type outgoing struct {
 	size    int      // of parts together
 	flags   uint32
 	slot    uint32
+	from    uint64 // of payload in the slot
 }
 
 // prepare decides how the loan's message travels.
@@ -194,7 +210,7 @@ func (w *Writer) prepare(ctx context.Context, l *Loan, m *outgoing) error {
 		}
 		return w.move(ctx, l, m)
 	}
-	m.slot = l.slot
+	m.slot, m.from = l.slot, l.from
 	if meta <= InlineMax {
 		m.flags = flagArena
 		return nil
@@ -224,8 +240,8 @@ func (w *Writer) move(ctx context.Context, l *Loan, m *outgoing) error {
 	l.giveBack()
 	w.mu.Unlock()
 	l.done = false
-	l.buf, l.slot = buf[:n], h
-	m.payload, m.slot, m.flags = l.buf, h, flagArena|flagMetaSlot
+	l.buf, l.slot, l.from = buf[:n], h, 0
+	m.payload, m.slot, m.from, m.flags = l.buf, h, 0, flagArena|flagMetaSlot
 	return nil
 }
 
@@ -439,7 +455,7 @@ func (w *Writer) put(e *outEdge, m *outgoing, seq uint64) {
 	case m.flags&flagArena != 0:
 		w.hold(e, m.slot)
 		s := &w.arena.slots[m.slot]
-		d.segment, d.slot, d.offset, d.generation = s.seg.id, m.slot, s.offset, s.generation
+		d.segment, d.slot, d.offset, d.generation = s.seg.id, m.slot, s.offset+m.from, s.generation
 		shadow.token = token(m.slot, s.generation)
 		if m.flags&flagMetaSlot == 0 {
 			copy(b[entBytes:], m.Meta)

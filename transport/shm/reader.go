@@ -150,11 +150,17 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 	var armed uint32 // 0 if not
 	slept := false
 	for {
+		if r.interrupted.Load() && !r.closed.Load() && r.interrupted.Swap(false) {
+			if armed != 0 || slept {
+				r.calm()
+			}
+			return Message{}, ErrInterrupted
+		}
 		m, st, err := r.poll(ctx)
 		if st == pollGot || err != nil {
 			// Left armed, the bell would cost the next sender a system call.
-			if (armed != 0 || slept) && !r.closed.Load() && atomic.LoadUint32(r.own.sleep)&1 != 0 {
-				disarm(r.own.sleep)
+			if armed != 0 || slept {
+				r.calm()
 			}
 			return m, err
 		}
@@ -174,6 +180,13 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 			r.asleep.Store(false)
 			armed, slept = 0, true
 		}
+	}
+}
+
+// calm takes back what told senders that this reader sleeps.
+func (r *Reader) calm() {
+	if !r.closed.Load() && atomic.LoadUint32(r.own.sleep)&1 != 0 {
+		disarm(r.own.sleep)
 	}
 }
 
@@ -212,9 +225,6 @@ const (
 func (r *Reader) poll(ctx context.Context) (Message, pollState, error) {
 	if r.closed.Load() {
 		return Message{}, pollNone, ErrClosed
-	}
-	if r.interrupted.Load() && r.interrupted.Swap(false) {
-		return Message{}, pollNone, ErrInterrupted
 	}
 	r.adopt()
 	var m Message

@@ -1,0 +1,209 @@
+package payload
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// Arrays of plain numbers are what most messages carry, and for short ones the general
+// Arrow reader and writer cost more than everything else on the way. Their streams differ
+// only in a few numbers, so both ends work with a form of each type: what the general
+// encoder writes, and where in it the numbers stand.
+
+// form is the stream of one number type up to its body.
+type form struct {
+	typ      arrow.DataType
+	width    int // bytes of a value
+	schema   int // length of the schema block
+	head     []byte
+	rows     int // positions in head, of 8-byte numbers: rows of the batch,
+	node     int // length of the array (its null count, 0, follows),
+	validity int // offset and length of the validity bitmap, both 0,
+	values   int // offset (0) and length of the values,
+	body     int // length of the body
+}
+
+// forms by type, and by schema block.
+var forms = sync.OnceValue(func() (f struct {
+	byType   [64]*form
+	bySchema map[string]*form
+}) {
+	f.bySchema = make(map[string]*form)
+	for _, typ := range []arrow.DataType{
+		arrow.PrimitiveTypes.Int8, arrow.PrimitiveTypes.Int16, arrow.PrimitiveTypes.Int32, arrow.PrimitiveTypes.Int64,
+		arrow.PrimitiveTypes.Uint8, arrow.PrimitiveTypes.Uint16, arrow.PrimitiveTypes.Uint32, arrow.PrimitiveTypes.Uint64,
+		arrow.FixedWidthTypes.Float16, arrow.PrimitiveTypes.Float32, arrow.PrimitiveTypes.Float64,
+	} {
+		if x := formOf(typ); x != nil {
+			f.byType[typ.ID()] = x
+			f.bySchema[string(x.head[:x.schema])] = x
+		}
+	}
+	return f
+})
+
+// formOf learns the form of a type from the general encoder; nil if it does not look as
+// expected.
+func formOf(typ arrow.DataType) *form {
+	width := typ.(arrow.FixedWidthDataType).Bytes()
+	d := array.NewData(typ, 1, []*memory.Buffer{nil, memory.NewBufferBytes(make([]byte, width))}, nil, 0, 0)
+	defer d.Release()
+	arr := array.MakeFromData(d)
+	defer arr.Release()
+	e, err := encode(arr)
+	if err != nil || len(e.segments) != 5 { // schema, batch, values, padding, end
+		return nil
+	}
+	f := &form{typ: typ, width: width, schema: len(e.segments[0])}
+	f.head = append(append(f.head, e.segments[0]...), e.segments[1]...)
+	meta := f.head[f.schema+8:]
+	t, err := tableAt(meta, 0)
+	if err != nil {
+		return nil
+	}
+	batch, ok, err := t.tableField(2)
+	if err != nil || !ok {
+		return nil
+	}
+	node, nodes, err1 := batch.vectorField(1, 16)
+	buffers, n, err2 := batch.vectorField(2, 16)
+	rows, body := batch.field(0, 8), t.field(3, 8)
+	if err1 != nil || err2 != nil || nodes != 1 || n != 2 || rows == 0 || body == 0 {
+		return nil
+	}
+	at := func(p uint64) int { return f.schema + 8 + int(p) }
+	f.rows, f.node, f.validity, f.values, f.body = at(rows), at(node), at(buffers), at(buffers+16), at(body)
+	return f
+}
+
+// EncodeInto is Encode into an Encoded whose memory is used again.
+func EncodeInto(e *Encoded, arr arrow.Array) error {
+	if arr != nil && arr.NullN() == 0 && arr.Len() > 0 {
+		if f := forms().byType[arr.DataType().ID()&63]; f != nil && f.typ.ID() == arr.DataType().ID() {
+			d := arr.Data()
+			if b := d.Buffers()[1]; b != nil {
+				from, n := d.Offset()*f.width, d.Len()*f.width
+				if from+n <= b.Len() {
+					return f.encode(e, d.Len(), b.Bytes()[from:from+n])
+				}
+			}
+		}
+	}
+	x, err := Encode(arr)
+	if err == nil {
+		e.set(x)
+	}
+	return err
+}
+
+// EncodeBytesInto is EncodeBytes into an Encoded whose memory is used again.
+func EncodeBytesInto(e *Encoded, data []byte) error {
+	if f := forms().byType[arrow.UINT8]; f != nil && len(data) > 0 {
+		return f.encode(e, len(data), data)
+	}
+	x, err := EncodeBytes(data)
+	if err == nil {
+		e.set(x)
+	}
+	return err
+}
+
+func (f *form) encode(e *Encoded, rows int, values []byte) error {
+	pad := roundUp(len(values)) - len(values)
+	size := len(f.head) + len(values) + pad + len(endOfStream)
+	if size > MaxSize {
+		return tooLarge(size)
+	}
+	e.head = f.fill(e.head[:0], rows, 0, len(values))
+	e.segments = append(e.segments[:0], e.head, values, tails[pad])
+	e.body = append(e.body[:0], values)
+	e.size = size
+	return nil
+}
+
+func (e *Encoded) set(x *Encoded) {
+	e.segments, e.body, e.size = append(e.segments[:0], x.segments...), append(e.body[:0], x.body...), x.size
+}
+
+// fill appends the head of a stream of so many values, which begin at offset of the body.
+func (f *form) fill(dst []byte, rows, offset, length int) []byte {
+	at := len(dst)
+	dst = append(dst, f.head...)
+	h := dst[at:]
+	binary.LittleEndian.PutUint64(h[f.rows:], uint64(rows))
+	binary.LittleEndian.PutUint64(h[f.node:], uint64(rows))
+	binary.LittleEndian.PutUint64(h[f.values:], uint64(offset))
+	binary.LittleEndian.PutUint64(h[f.values+8:], uint64(length))
+	binary.LittleEndian.PutUint64(h[f.body:], uint64(offset+roundUp(length)))
+	return dst
+}
+
+// tails are a padding of so many bytes and the end marker.
+var tails = func() (t [alignment][]byte) {
+	for n := range t {
+		t[n] = append(make([]byte, n), endOfStream[:]...)
+	}
+	return t
+}()
+
+// decodeNumeric reads a stream whose schema is that of a form; nil if it is not, or if
+// anything about it is unusual.
+func decodeNumeric(data []byte, free func(), loan bool) arrow.Array {
+	if len(data) < 16 {
+		return nil
+	}
+	schema := 8 + uint64(binary.LittleEndian.Uint32(data[4:]))
+	if schema+8 > uint64(len(data)) {
+		return nil
+	}
+	f := forms().bySchema[string(data[:schema])]
+	if f == nil {
+		return nil
+	}
+	rest := data[schema:]
+	n := uint64(binary.LittleEndian.Uint32(rest[4:]))
+	if binary.LittleEndian.Uint32(rest) != 0xffffffff || n == 0 || 8+n > uint64(len(rest)) {
+		return nil
+	}
+	meta := rest[8 : 8+n]
+	info, err := inspect(meta, schemaInfo{columns: 1, fields: 1})
+	if err != nil || info.kind != kindRecordBatch {
+		return nil
+	}
+	body := rest[8+n:]
+	if info.bodyLen+uint64(len(endOfStream)) != uint64(len(body)) || !bytes.Equal(body[info.bodyLen:], endOfStream[:]) {
+		return nil
+	}
+	return f.array(meta, body[:info.bodyLen:info.bodyLen], free, loan)
+}
+
+// array of a batch that inspect has checked.
+func (f *form) array(meta, body []byte, free func(), loan bool) arrow.Array {
+	t, _ := tableAt(meta, 0)
+	batch, _, _ := t.tableField(2)
+	node, nodes, _ := batch.vectorField(1, 16)
+	buffers, n, _ := batch.vectorField(2, 16)
+	if nodes != 1 || n != 2 {
+		return nil
+	}
+	rows, nulls := batch.int64At(node), batch.int64At(node+8)
+	if rows != batch.int64Field(0) || nulls != 0 || rows > MaxSize {
+		return nil
+	}
+	from, length := batch.int64At(buffers+16), batch.int64At(buffers+24)
+	if length < rows*int64(f.width) {
+		return nil
+	}
+	values := wrap(body[from:from+length:from+length], free, loan)
+	bufs := [2]*memory.Buffer{nil, values}
+	d := array.NewData(f.typ, int(rows), bufs[:], nil, 0, 0)
+	values.Release()
+	arr := array.MakeFromData(d)
+	d.Release()
+	return arr
+}

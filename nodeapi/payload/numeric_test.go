@@ -1,0 +1,104 @@
+package payload
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// numbers returns an array of n values of a type, with every byte its own value.
+func numbers(typ arrow.DataType, n int) arrow.Array {
+	b := make([]byte, n*typ.(arrow.FixedWidthDataType).Bytes())
+	for i := range b {
+		b[i] = byte(i*7 + 1)
+	}
+	d := array.NewData(typ, n, []*memory.Buffer{nil, memory.NewBufferBytes(b)}, nil, 0, 0)
+	defer d.Release()
+	return array.MakeFromData(d)
+}
+
+// The short way and the general one write the same bytes and read the same arrays.
+func TestNumbersTakeTheShortWay(t *testing.T) {
+	found := 0
+	for _, f := range forms().byType {
+		if f == nil {
+			continue
+		}
+		found++
+		var e Encoded
+		for _, n := range []int{1, 2, 7, 8, 63, 64, 65, 1000, 100_000} {
+			arr := numbers(f.typ, n)
+			want, err := encode(arr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := EncodeInto(&e, arr); err != nil {
+				t.Fatal(err)
+			}
+			got := e.AppendTo(nil)
+			if !bytes.Equal(got, want.AppendTo(nil)) || e.Size() != len(got) {
+				t.Fatalf("%d x %s: the short way writes other bytes than the general one", n, f.typ)
+			}
+			freed := 0
+			back := decodeNumeric(got, func() { freed++ }, false)
+			if back == nil {
+				t.Fatalf("%d x %s does not take the short way back", n, f.typ)
+			}
+			if !array.Equal(arr, back) {
+				t.Fatalf("%d x %s came back as %v", n, f.typ, back)
+			}
+			back.Release()
+			if freed != 1 {
+				t.Fatalf("freed %d times", freed)
+			}
+			if n < 10 {
+				continue
+			}
+			part := array.NewSlice(arr, 3, 9)
+			if err := EncodeInto(&e, part); err != nil {
+				t.Fatal(err)
+			}
+			if back, err := Decode(e.AppendTo(nil), nil); err != nil || !array.Equal(part, back) {
+				t.Fatalf("a slice of %s came back as %v (%v)", f.typ, back, err)
+			}
+		}
+	}
+	if found != 11 {
+		t.Fatalf("%d forms, want 11", found)
+	}
+}
+
+// What is damaged does not take the short way to more than the general one accepts.
+func TestDamagedNumbers(t *testing.T) {
+	var e Encoded
+	arr := numbers(arrow.PrimitiveTypes.Int32, 5)
+	if err := EncodeInto(&e, arr); err != nil {
+		t.Fatal(err)
+	}
+	good := e.AppendTo(nil)
+	for i := range good {
+		for _, v := range []byte{0, 1, 0x7f, 0x80, 0xff} {
+			bad := bytes.Clone(good)
+			bad[i] = v
+			short := decodeNumeric(bad, nil, false)
+			if short == nil {
+				continue
+			}
+			general, err := decode(bad, nil, false)
+			if err != nil {
+				t.Fatalf("byte %d = %#x: the short way accepts what is refused: %v", i, v, err)
+			}
+			if !array.Equal(short, general) {
+				t.Fatalf("byte %d = %#x: %v and %v", i, v, short, general)
+			}
+		}
+	}
+	for n := range good {
+		if decodeNumeric(good[:n], nil, false) != nil {
+			t.Fatalf("a stream cut after %d bytes is accepted", n)
+		}
+	}
+}
