@@ -19,6 +19,12 @@ func unpack(t *testing.T, a *txtar.Archive, dir string) {
 			continue
 		}
 		path := filepath.Join(dir, f.Name)
+		if from, to, ok := strings.Cut(strings.TrimSpace(f.Name), " -> "); ok { // a symbolic link
+			if err := os.Symlink(to, filepath.Join(dir, from)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -50,8 +56,23 @@ func TestCases(t *testing.T) {
 			t.Chdir(dir)
 			got := caseText()
 			setWant(t, file, a, "want", got)
+			if d, _, diags := Load("dataflow.yml"); len(d.modules()) > 0 && !diags.HasErrors() {
+				flat, err := d.Flat()
+				if err != nil {
+					t.Fatal(err)
+				}
+				setWant(t, file, a, "want.yml", flat)
+				roundTrip(t, d)
+			}
 		})
 	}
+}
+
+func (d *Descriptor) modules() []ModuleUse {
+	if d == nil {
+		return nil
+	}
+	return d.Modules
 }
 
 // caseText is all that Load says of dataflow.yml: findings, what strict types add, what

@@ -58,6 +58,13 @@ const (
 	CodeOperatorNeeded    = "operator-needed"
 	CodeBackpressureCycle = "backpressure-cycle"
 
+	// Modules.
+	CodeModulePath  = "module-path"
+	CodeModulePort  = "module-port"
+	CodeModuleCycle = "module-cycle"
+	CodeModuleLimit = "module-limit"
+	CodeModuleParam = "module-param"
+
 	// Type annotations: always warnings here, errors under --strict-types.
 	CodeTypeKey         = "type-key"
 	CodeTypePattern     = "type-pattern"

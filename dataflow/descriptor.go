@@ -32,15 +32,21 @@ func (c *checker) descriptor(v *value) *Descriptor {
 	}
 	s.bothSpellings(d.Keys, "deploy", "_unstable_deploy")
 	s.bothSpellings(d.Keys, "debug", "_unstable_debug")
-	d.byID = make(map[string]*Node, len(d.Nodes))
 	for _, n := range d.Nodes {
 		n.Env = mergeEnv(d.Env, n.Env)
 		if n.Deploy == nil {
 			n.Deploy = d.Deploy
 		}
-		c.register(d, n)
 	}
 	return d
+}
+
+// index makes the nodes known by their ids, which must differ.
+func (c *checker) index(d *Descriptor) {
+	d.byID = make(map[string]*Node, len(d.Nodes))
+	for _, n := range d.Nodes {
+		c.register(d, n)
+	}
 }
 
 func (c *checker) register(d *Descriptor, n *Node) {
@@ -48,7 +54,7 @@ func (c *checker) register(d *Descriptor, n *Node) {
 		return
 	}
 	if first, twice := d.byID[n.ID]; twice {
-		c.errorf(n.Keys.At("id"), CodeDuplicateID, "give every node an id of its own", "duplicate node ID `%s`; first in line %d", excerpt(n.ID), first.Pos.Line)
+		c.errorf(n.Keys.At("id"), CodeDuplicateID, "give every node an id of its own", "duplicate node ID `%s`; first in %s", excerpt(n.ID), first.Pos.line(n.Pos))
 		return
 	}
 	d.byID[n.ID] = n

@@ -1,6 +1,7 @@
 package dataflow
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -36,6 +37,15 @@ func (p Pos) File() string {
 
 // IsValid reports whether p is a place in the text.
 func (p Pos) IsValid() bool { return p.Line > 0 }
+
+// line names the line for a reader who is at another place: with the file if it is not
+// the same.
+func (p Pos) line(from Pos) string {
+	if p.file == from.file {
+		return fmt.Sprintf("line %d", p.Line)
+	}
+	return fmt.Sprintf("line %d of %s", p.Line, firstOf(p.File(), "the dataflow"))
+}
 
 func (p Pos) before(q Pos) bool {
 	return p.Line < q.Line || p.Line == q.Line && p.Column < q.Column
@@ -93,6 +103,9 @@ type Descriptor struct {
 	// those in `types/` beside the file. Parse, which reads no other file, knows the
 	// standard ones alone.
 	Types *types.Library
+	// Modules are the module nodes that Load has replaced by their nodes, outer ones
+	// first.
+	Modules []ModuleUse
 	// Inferred are the types of inputs that follow from their sources.
 	Inferred []Inference
 	// Unannotated are findings that count under strict types only; see Strictly.
@@ -343,6 +356,8 @@ type Source struct {
 	// Level ("": every line) and LogNode ("": every other node) for SourceLogs.
 	Level   LogLevel
 	LogNode string
+
+	settled bool // Node and Output are full ids, see expander
 }
 
 // RestartPolicy says when a node is started again after it ended.
@@ -452,7 +467,8 @@ type ROS2 struct {
 	Namespace string
 	NodeName  string
 
-	broken bool // has errors of its own
+	broken  bool   // has errors of its own
+	written *value // the section as it was written
 }
 
 // ROS2Transport is how the bridge reaches ROS 2.

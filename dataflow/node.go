@@ -90,7 +90,7 @@ func (s scope) checkNode(n *Node) {
 	}
 	if n.RestartPolicy == RestartNever {
 		for _, key := range []string{"max_restarts", "restart_delay", "max_restart_delay", "restart_window"} {
-			if n.Keys.Has(key) {
+			if n.Keys.Has(key) && (key != "max_restarts" || n.MaxRestarts > 0) {
 				s.warnf(n.Keys.At(key), CodeNoEffect, "add `restart_policy: on-failure` or `always`", "%s has `%s`, but is never restarted", s.owner, key)
 			}
 		}
@@ -162,10 +162,20 @@ func (s scope) build(v *value) []BuildLine {
 // params reads a module's parameters; numbers and booleans count as their text.
 func (s scope) params(v *value) []Param {
 	var list []Param
+	seen := map[string]Param{}
 	for _, e := range s.entries(v, "parameter names to values") {
-		text, ok := s.scalarText(e)
-		if ok {
-			list = append(list, Param{Name: e.key, Value: text, Pos: e.keyPos})
+		if e.key == "" || paramNameLen(e.key) != len(e.key) {
+			s.errorf(e.keyPos, CodeModuleParam, "letters, digits and `_` are allowed", "%s has the parameter name `%s`, which is not allowed", s.owner, excerpt(e.key))
+			continue
+		}
+		if first, twice := seen[strings.ToUpper(e.key)]; twice {
+			s.errorf(e.keyPos, CodeModuleParam, "rename one of them", "%s has the parameters `%s` and `%s`, which are both `$%s`", s.owner, first.Name, e.key, paramVariable(e.key))
+			continue
+		}
+		if text, ok := s.scalarText(e); ok {
+			p := Param{Name: e.key, Value: text, Pos: e.keyPos}
+			seen[strings.ToUpper(e.key)] = p
+			list = append(list, p)
 		}
 	}
 	return list

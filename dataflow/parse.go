@@ -36,8 +36,10 @@ func check(file string, src []byte, others bool) (d *Descriptor, diags Diagnosti
 	d = c.descriptor(root)
 	lib := types.Standard()
 	if others {
+		c.expandModules(d)
 		lib = c.typeFiles(d.Dir())
 	}
+	c.index(d)
 	c.checkWiring(d)
 	c.checkCycles(d)
 	c.checkTypes(d, lib, others)

@@ -55,7 +55,7 @@ var qosFields = newObject(
 )
 
 func (s scope) ros2(v *value) *ROS2 {
-	r := &ROS2{Pos: v.pos, Transport: ROS2Transport{Kind: "dds"}, Direction: "subscribe", Namespace: "/"}
+	r := &ROS2{Pos: v.pos, written: v, Transport: ROS2Transport{Kind: "dds"}, Direction: "subscribe", Namespace: "/"}
 	s.owner = "`ros2` of " + s.owner
 	before := s.made()
 	defer func() { r.broken = s.made() > before }()

@@ -271,7 +271,7 @@ func TestCheckPaths(t *testing.T) {
   - {id: i, path: absent.py}
 `
 	file := filepath.Join(dir, "d.yml")
-	for name, text := range map[string]string{"d.yml": src, "present.py": ""} {
+	for name, text := range map[string]string{"d.yml": src, "present.py": "", "m.yml": "module: {name: m}\nnodes: [{id: late, path: late, build: make}]\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

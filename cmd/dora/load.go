@@ -11,7 +11,8 @@ import (
 
 // loadDataflow reads a descriptor for a command that does something with it: warnings go
 // to out, and what cannot be used is refused. Under strict types (strict, or the file
-// says so) findings about types are errors.
+// says so) findings about types are errors. The text is the file's own, or the expanded
+// one if it uses modules.
 func loadDataflow(path string, strict bool, out io.Writer) (*dataflow.Descriptor, []byte, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -31,7 +32,10 @@ func loadDataflow(path string, strict bool, out io.Writer) (*dataflow.Descriptor
 	if len(errs) > 0 {
 		return nil, nil, errors.New(errs.Error())
 	}
-	return desc, text, nil
+	if len(desc.Modules) > 0 {
+		text, err = desc.Flat() // what is kept must say all by itself
+	}
+	return desc, text, err
 }
 
 // loadToRun also refuses what this version cannot run.

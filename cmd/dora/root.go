@@ -74,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		return usagef("%w\n  fix: `%s --help` lists the flags", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newRunCmd(), newBuildCmd(), newValidateCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
+		newRunCmd(), newBuildCmd(), newValidateCmd(), newExpandCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
 		newEventsCmd(), newShimCmd(),
 		newUpCmd(), newDownCmd(), newStartCmd(), newStopCmd(), newRestartCmd(), newCoordinatorCmd(), newDaemonCmd(),
 	)
