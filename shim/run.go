@@ -46,10 +46,14 @@ func Main(args []string) (handled bool, code int) {
 // token in `want` needs a moment to go.
 const lockPatience = 500 * time.Millisecond
 
+// startTime is when a shim is not starting any more, for memory's sake.
+const startTime = time.Second
+
 // run is the shim's life.
 func run(cfg guard.Config) int {
-	// Messages pass through; what lives long is small.
-	debug.SetGCPercent(50)
+	// Messages pass through; what lives long is small. Not while starting: the limit would be
+	// so low that a collection comes in between.
+	time.AfterFunc(startTime, func() { debug.SetGCPercent(50) })
 	ready := os.NewFile(guard.ReadyFD, "ready")
 	files := inherit(cfg)
 	s, listener, err := open(cfg)

@@ -60,6 +60,7 @@ const logsCommandID = 1 << 62
 
 // Launch implements actors.Launcher.
 func (l *shimLauncher) Launch(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {
+	go link.Ready() // while guard and shim start
 	h, err := launch.Launch(ctx, launch.Options{StateDir: l.home, Dataflow: req.Dataflow, Token: req.Token, Epoch: req.Epoch,
 		Version: version, ParentPipe: true, StarterSocket: l.socket, Ahead: guard.TakeAhead()})
 	if err != nil {

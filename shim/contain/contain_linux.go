@@ -35,6 +35,18 @@ func SetOutput(path string) error {
 	return errors.Join(syscall.Dup3(fd, 1, 0), syscall.Dup3(fd, 2, 0))
 }
 
+// HasChildren says whether this process has any child, zombies included. Other than a list
+// of them, it leaves none out.
+func HasChildren() bool {
+	const all, exited, noHang, noWait = 0, 0x4, 0x1, 0x1000000 // P_ALL, WEXITED, WNOHANG, WNOWAIT
+	for {
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, all, 0, 0, exited|noHang|noWait, 0, 0)
+		if errno != syscall.EINTR {
+			return errno != syscall.ECHILD
+		}
+	}
+}
+
 // Children lists the children of this process, zombies included. While some of them end,
 // the kernel may leave others out.
 func Children() []int {
@@ -96,6 +108,9 @@ func KillChildren(limit time.Duration) bool {
 	start := time.Now()
 	pause := 200 * time.Microsecond
 	for {
+		if !HasChildren() {
+			return true // mostly so, and a hundred times cheaper to find out than by a list
+		}
 		for _, pid := range Children() {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}

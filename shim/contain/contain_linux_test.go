@@ -198,3 +198,36 @@ func TestCgroup(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestHasChildren(t *testing.T) {
+	// Other tests of this package may have some, so this is asked in a process of its own.
+	if os.Getenv("CONTAIN_TEST_CHILDREN") == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestHasChildren$")
+		cmd.Env = append(os.Environ(), "CONTAIN_TEST_CHILDREN=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	if HasChildren() {
+		t.Error("a process without children")
+	}
+	cmd := exec.Command("sleep", "100")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if !HasChildren() {
+		t.Error("a live child")
+	}
+	cmd.Process.Kill()
+	for st, _ := ReadStat(cmd.Process.Pid); st.State != 'Z'; st, _ = ReadStat(cmd.Process.Pid) {
+		time.Sleep(time.Millisecond)
+	}
+	if !HasChildren() {
+		t.Error("a zombie")
+	}
+	cmd.Wait()
+	if HasChildren() {
+		t.Error("a child that was reaped")
+	}
+}

@@ -106,6 +106,9 @@ func (t *Table) finish(p *Process, ws syscall.WaitStatus) {
 // The kernel's list of children may leave some out while others end, so it has to be empty
 // twice, and once anything was found the whole process table is searched as well.
 func (p *Process) KillLeftovers(limit time.Duration) {
+	if !contain.HasChildren() {
+		return
+	}
 	start := time.Now()
 	quiet, any := 0, false
 	for quiet < 2 {
