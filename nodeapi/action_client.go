@@ -103,7 +103,9 @@ func (g *Goal) ID() string { return g.id }
 
 // Next returns the goal's next feedback or, last, its result; after that, io.EOF.
 // Feedback that is not fetched is kept up to the limit of its input (queue_size); then
-// the oldest is dropped. A result is never dropped.
+// the oldest is dropped. A result is never dropped. It may overtake feedback that comes
+// on another input; what comes after the result is dropped. Where every bit of feedback
+// counts, use one port for both.
 //
 // It fails with [ErrServerRestarted] if the goal was lost with the server's state, with
 // [ErrGoalStatus] if the result is unusable, with [ErrCanceled] after Forget, and with

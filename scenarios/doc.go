@@ -4,6 +4,8 @@
 //   - quickstart: three Go nodes show the live state of the machine
 //   - python: unmodified official Python nodes exchange arrays of up to 40 MB
 //   - mixed: Go -> Python -> Go, every value and parameter checked
+//   - patterns: Go and Python are client and server of each other: services, actions,
+//     streams
 //
 // Each test runs in a private home, and fails if a process, port, socket, memory file
 // or temporary file is left afterwards (package leftovers). The same scenarios also run

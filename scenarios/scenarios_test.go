@@ -254,6 +254,16 @@ func TestGoAndPythonNodesUnderstandEachOther(t *testing.T) {
 	})
 }
 
+func TestGoAndPythonServeEachOther(t *testing.T) {
+	t.Parallel()
+	subjects(t, func(t *testing.T, dora string) {
+		w := leftovers.New(t)
+		w.PrivateShm(256<<20, zenohFiles(dora))
+		res := run{watch: w, dora: dora, path: filepath.Dir(python(t))}.dataflow(t, "patterns/dataflow.yml")
+		res.mustHave(t, 0, "PASS patterns: go", "PASS patterns: python")
+	})
+}
+
 // The check of the mixed scenario is worth something only if it can fail.
 func TestMixedNoticesWrongContent(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@
 //	count                    print the restart count
 //	crash-below=2:3          exit with 3 while the restart count is below 2
 //	send=out:5:100ms         send 1, 2, ... 5 on out, this far apart (0: for ever)
+//	typed                    send arrays of types that are not declared (see typed.go)
 //	recv=3                   wait for 3 inputs without a word
 //	events                   print every event until the end
 //	close-stdout             close stdout
@@ -127,6 +128,8 @@ func (t *testnode) asNode(name, arg string) error {
 		}
 	case "send":
 		return t.send(arg)
+	case "typed":
+		return t.typed()
 	case "recv":
 		n, err := strconv.Atoi(arg)
 		if err != nil {
