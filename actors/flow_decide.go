@@ -212,7 +212,8 @@ func (c *flowConfig) shimWanted(s flowState, views nodeViews) bool {
 		if v.Phase.alive() {
 			return false
 		}
-		wanted = wanted || v.Phase == phaseBackoff || n.Dynamic
+		first := v.Phase == phaseWaiting && s.StartFailed == nil // lost before it was spawned
+		wanted = wanted || v.Phase == phaseBackoff || n.Dynamic || first
 	}
 	return wanted
 }

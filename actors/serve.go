@@ -62,7 +62,7 @@ func (c *Coordinator) Serve(s *ws.Server) {
 		return ordered(uuid, d), err
 	})
 	c.serveParams(s)
-	handle(s, ws.MethodDaemons, func(context.Context, struct{}) (any, error) { return c.wireDaemons(), nil })
+	handle(s, ws.MethodDaemons, func(ctx context.Context, q ws.DaemonsQuery) (any, error) { return c.wireDaemons(ctx, q.Ping), nil })
 	c.serveDaemons(s)
 }
 
@@ -358,15 +358,44 @@ func (w *want) lastKnown(c *Coordinator) []ws.Node {
 	return out
 }
 
-func (c *Coordinator) wireDaemons() []ws.Daemon {
+func (c *Coordinator) wireDaemons(ctx context.Context, ping bool) []ws.Daemon {
 	out := []ws.Daemon{}
+	silent := map[string]bool{}
+	if ping {
+		silent = c.silentMachines(ctx)
+	}
 	for _, d := range c.Daemons() {
+		d.Connected = d.Connected && !silent[d.Machine]
 		out = append(out, ws.Daemon{
 			Machine: d.Machine, Journal: d.Journal, Version: d.Version, PID: d.PID, Host: d.Host, Home: d.Home,
 			Address: d.Address, Connected: d.Connected, Since: wireTime(d.Since), Heard: wireTime(d.Heard), Behind: d.Behind,
 		})
 	}
 	return out
+}
+
+// silentMachines are those whose daemon is connected and does not answer.
+func (c *Coordinator) silentMachines(ctx context.Context) map[string]bool {
+	ctx, cancel := context.WithTimeout(ctx, usagePatience)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	silent := map[string]bool{}
+	for _, r := range c.allRemotes() {
+		conn, _ := r.connected()
+		if conn == nil {
+			continue
+		}
+		wg.Go(func() {
+			if err := conn.Call(ctx, ws.MethodPing, struct{}{}, nil); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				silent[r.machine] = true
+			}
+		})
+	}
+	wg.Wait()
+	return silent
 }
 
 // EndDaemons has every connected daemon end. It returns when all have answered.

@@ -120,7 +120,10 @@ func (u *Uplink) sleep(d time.Duration) {
 func (u *Uplink) connection() bool {
 	ctx, cancel := context.WithCancel(u.ctx)
 	defer cancel()
-	handlers := map[string]ws.ClientHandler{ws.MethodOrder: u.order}
+	handlers := map[string]ws.ClientHandler{
+		ws.MethodOrder: u.order,
+		ws.MethodPing:  func(context.Context, json.RawMessage) (any, error) { return nil, nil },
+	}
 	for method, h := range u.o.Handlers {
 		handlers[method] = h
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/launch"
 	"github.com/sirupsen/logrus"
 )
@@ -21,12 +22,23 @@ var _ actors.Adopter = (*daemonLauncher)(nil)
 
 // Launch implements actors.Launcher.
 func (l *daemonLauncher) Launch(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {
-	h, err := launch.Launch(ctx, launch.Options{StateDir: l.home, Dataflow: req.Dataflow, Token: req.Token, Epoch: req.Epoch, Version: version})
-	if err != nil {
-		return nil, err
+	var h *launch.Handle
+	var err error
+	for range launchTries { // something may have killed it on its way
+		h, err = launch.Launch(ctx, launch.Options{StateDir: l.home, Dataflow: req.Dataflow, Token: req.Token, Epoch: req.Epoch, Version: version})
+		if err == nil {
+			return l.serve(h, req)
+		}
+		if ctx.Err() != nil || errors.Is(err, folder.ErrHeld) {
+			break
+		}
+		l.log.WithField("dataflow", req.Dataflow).Warnf("%v; trying again", err)
 	}
-	return l.serve(h, req)
+	return nil, err
 }
+
+// launchTries is how often a shim is started that ends before it is ready.
+const launchTries = 3
 
 // Adopt implements actors.Adopter. What a dead shim had written down is told first.
 func (l *daemonLauncher) Adopt(ctx context.Context, req actors.LaunchRequest) (actors.Shim, error) {

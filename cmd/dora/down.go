@@ -48,7 +48,7 @@ func down(ctx context.Context, cmd *cobra.Command, t *target) error {
 		return err
 	}
 	var daemons []ws.Daemon
-	if err := c.Call(ctx, ws.MethodDaemons, struct{}{}, &daemons); err != nil {
+	if err := c.Call(ctx, ws.MethodDaemons, ws.DaemonsQuery{}, &daemons); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "Destroying coordinator at %s\n", t.hostPort())

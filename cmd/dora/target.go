@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -133,6 +134,9 @@ func (t *target) dialAs(ctx context.Context, role string, handlers map[string]ws
 		return nil, t.noCoordinator()
 	}
 	var said *ws.Error
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ws.ErrLost) {
+		return nil, fmt.Errorf("the coordinator at %s hung up: %w", t.hostPort(), errors.Join(ws.ErrLost, err))
+	}
 	if err != nil && !errors.As(err, &said) {
 		//lint:ignore ST1005 users and scripts search for this wording
 		return nil, fmt.Errorf("Could not connect to dora-coordinator at %s: %w\n  hint: `dora up` starts one here; DORA_COORDINATOR_ADDR and DORA_COORDINATOR_PORT say where it is", t.hostPort(), err)

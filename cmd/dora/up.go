@@ -93,10 +93,19 @@ func up(ctx context.Context, cmd *cobra.Command, o *coordinatorOptions, t *targe
 		fmt.Fprintln(out, "started dora daemon")
 		return nil
 	}
-	if err := awaitDaemon(ctx, t, home); err != nil {
+	there, err := awaitDaemon(ctx, t, home)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "daemon already running")
+	if there {
+		fmt.Fprintln(out, "daemon already running")
+		return nil
+	}
+	go startDaemon()
+	if err := <-daemon; err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "started dora daemon")
 	return nil
 }
 
@@ -112,6 +121,11 @@ func dialAddr(iface, addr string) string {
 // runningCoordinator looks who has the port: our coordinator, nobody, or somebody else.
 func runningCoordinator(ctx context.Context, t *target, home string) (info ws.Info, running bool, err error) {
 	c, err := t.dial(ctx)
+	// One that was just killed may still hold its port for an instant.
+	for until := time.Now().Add(2 * time.Second); errors.Is(err, ws.ErrLost) && time.Now().Before(until); {
+		time.Sleep(20 * time.Millisecond)
+		c, err = t.dial(ctx)
+	}
 	var refused *ws.Error
 	switch {
 	case errors.Is(err, errNoCoordinator):
@@ -141,27 +155,29 @@ func storeHeld(dir string) bool {
 	return lockHeld(f)
 }
 
-// awaitDaemon waits until the daemon of this machine, which runs, is connected.
-func awaitDaemon(ctx context.Context, t *target, home string) error {
+// awaitDaemon waits until the daemon of this machine, which runs, is connected; false if
+// it ended meanwhile.
+func awaitDaemon(ctx context.Context, t *target, home string) (bool, error) {
 	c, err := t.dial(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer c.Close()
-	for {
+	for storeHeld(filepath.Join(home, daemonStore(defaultMachine))) {
 		var daemons []ws.Daemon
-		if err := c.Call(ctx, ws.MethodDaemons, struct{}{}, &daemons); err != nil {
-			return err
+		if err := c.Call(ctx, ws.MethodDaemons, ws.DaemonsQuery{Ping: true}, &daemons); err != nil {
+			return false, err
 		}
 		for _, d := range daemons {
 			if d.Connected && d.Machine == defaultMachine && d.Home == home {
-				return nil
+				return true, nil
 			}
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("the daemon runs, but does not connect to the coordinator on %s\n  see %s", t.hostPort(), filepath.Join(home, "daemon-"+defaultMachine+".log"))
+			return false, fmt.Errorf("the daemon runs, but does not connect to the coordinator on %s\n  see %s", t.hostPort(), filepath.Join(home, "daemon-"+defaultMachine+".log"))
 		}
 	}
+	return false, nil
 }

@@ -29,7 +29,7 @@ func TestNodesOutliveCoordinatorAndDaemon(t *testing.T) {
 	nodes := s.awaitNodes(2)
 	for _, victims := range [][]string{{"daemon"}, {"coordinator"}, {"coordinator", "daemon"}} {
 		s.kill(victims...)
-		s.flows(id, "sink")
+		s.flows(id, "sink", 0)
 		if victims[0] == "daemon" {
 			if r := s.find(id); r.Status != "Running" || r.Note == "" {
 				t.Errorf("without a daemon it is %+v; want Running, and a note", r)
@@ -37,7 +37,7 @@ func TestNodesOutliveCoordinatorAndDaemon(t *testing.T) {
 		}
 		s.dora("up")
 		s.await(id, "Running")
-		s.flows(id, "sink")
+		s.flows(id, "sink", 0)
 		if now := s.nodes(); !maps.Equal(now, nodes) {
 			t.Errorf("after the death of %v the nodes are %v, they were %v", victims, now, nodes)
 		}

@@ -204,14 +204,14 @@ func (s *Site) eventually(limit time.Duration, ok func() bool, text func() strin
 	}
 }
 
-// nodes are the pids of node processes by their arguments.
+// nodes are the pids of node processes, by their arguments and pid.
 func (s *Site) nodes() map[string]int {
 	out := map[string]int{}
 	for _, first := range []string{"init", "print", "deaf"} {
 		for _, pid := range s.w.Find(first) {
 			raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			if err == nil {
-				out[strings.ReplaceAll(string(raw), "\x00", " ")] = pid
+				out[fmt.Sprintf("%s#%d", strings.ReplaceAll(string(raw), "\x00", " "), pid)] = pid
 			}
 		}
 	}
@@ -276,16 +276,17 @@ func (s *Site) numbers(uuid, node string) []int {
 	return out
 }
 
-// flows waits until more messages have arrived than now, and checks that none is missing.
-func (s *Site) flows(uuid, node string) {
+// flows waits until more messages have arrived than now, and checks that none is missing,
+// from the one with this index in the log on.
+func (s *Site) flows(uuid, node string, from int) {
 	s.t.Helper()
 	before := len(s.numbers(uuid, node))
 	var got []int
 	s.eventually(10*time.Second, func() bool { got = s.numbers(uuid, node); return len(got) > before+2 },
 		func() string { return fmt.Sprintf("no data flows: %d messages", len(got)) })
-	for i, n := range got {
-		if n != got[0]+i {
-			s.t.Fatalf("message %d follows %d", n, got[0]+i-1)
+	for i, n := range got[from:] {
+		if n != got[from]+i {
+			s.t.Fatalf("message %d follows %d (from index %d of %d): %v", n, got[from]+i-1, from, len(got), got[max(0, from+i-3):min(len(got), from+i+3)])
 		}
 	}
 }

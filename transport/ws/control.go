@@ -21,7 +21,7 @@ const (
 	MethodParams      = "params"       // DataflowRef with Node -> map of key to value
 	MethodParamSet    = "param_set"    // Param -> Ordered
 	MethodParamDelete = "param_delete" // Param -> ParamDeleted
-	MethodDaemons     = "daemons"      // -> []Daemon
+	MethodDaemons     = "daemons"      // DaemonsQuery -> []Daemon
 	MethodInfo        = "info"         // -> Info
 	MethodDown        = "down"         // -> nothing: daemons and coordinator end
 )
@@ -123,6 +123,12 @@ type Failure struct {
 	Error    string   `json:"error"`
 	Stderr   []string `json:"stderr,omitempty"`
 	CausedBy string   `json:"caused_by,omitempty"`
+}
+
+// DaemonsQuery asks for the daemons; with Ping each one that is connected is asked whether
+// it is there.
+type DaemonsQuery struct {
+	Ping bool `json:"ping,omitempty"`
 }
 
 // Daemon is one daemon of a coordinator. Times are RFC 3339.

@@ -19,6 +19,7 @@ const (
 
 	MethodOrder = "order" // to the daemon
 	MethodNodes = "nodes" // to the daemon: NodesQuery -> []Node, with live numbers
+	MethodPing  = "ping"  // to the daemon: nothing, answered at once
 	MethodEnd   = "end"   // to the daemon: end in good order, leaving nothing behind that it started
 )
 
