@@ -28,17 +28,23 @@ type pace struct {
 const ackPatience = 10 * time.Second
 
 func (p pace) String() string {
-	size := fmt.Sprintf("%d B", p.bytes)
-	switch {
-	case p.bytes >= 1<<20 && p.bytes%(1<<20) == 0:
-		size = fmt.Sprintf("%d MiB", p.bytes>>20)
-	case p.bytes >= 1e6 && p.bytes%1e6 == 0:
-		size = fmt.Sprintf("%d MB", p.bytes/1e6)
-	}
+	every := p.every.Round(10 * time.Microsecond)
 	if p.acked {
-		return fmt.Sprintf("%s, one at a time, every %v at most", size, p.every)
+		return fmt.Sprintf("%s, one at a time, every %v at most", sizeText(p.bytes), every)
 	}
-	return fmt.Sprintf("%s every %v", size, p.every)
+	return fmt.Sprintf("%s every %v", sizeText(p.bytes), every)
+}
+
+func sizeText(bytes int) string {
+	switch {
+	case bytes >= 1<<20 && bytes%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	case bytes >= 1e6 && bytes%1e6 == 0:
+		return fmt.Sprintf("%d MB", bytes/1e6)
+	case bytes >= 1<<10 && bytes%(1<<10) == 0:
+		return fmt.Sprintf("%d KiB", bytes>>10)
+	}
+	return fmt.Sprintf("%d B", bytes)
 }
 
 // slower is the same load at half the rate.
@@ -59,9 +65,14 @@ const maxQueued = 0.25
 
 // pythonLatency measures official Python nodes, one sender and one receiver.
 func (w *workshop) pythonLatency(d dora, p pace, env []string) func(context.Context) (sample, error) {
+	return w.officialLatency(d, w.pairGraph(p), p, env)
+}
+
+// officialLatency measures a graph with the official sender and receiver at its ends.
+func (w *workshop) officialLatency(d dora, g graph, p pace, env []string) func(context.Context) (sample, error) {
 	return func(ctx context.Context) (sample, error) {
 		limit := 2*time.Minute + 4*time.Duration(p.warmUp+p.count)*p.every
-		r, err := w.newRun(ctx, d, w.pairGraph(p), env, limit)
+		r, err := w.newRun(ctx, d, g, env, limit)
 		if err != nil {
 			return sample{}, err
 		}
@@ -75,13 +86,13 @@ func (w *workshop) pythonLatency(d dora, p pace, env []string) func(context.Cont
 func (w *workshop) pairGraph(p pace) graph {
 	env := map[string]string{"BENCH_BYTES": strconv.Itoa(p.bytes), "BENCH_COUNT": strconv.Itoa(p.warmUp + p.count)}
 	sender := graphNode{ID: "sender", Path: w.script("sender.py"), Outputs: []string{"data"}, Env: env,
-		Inputs: map[string]graphInput{"tick": {timer(p.every), 1}}}
+		Inputs: map[string]graphInput{"tick": input(timer(p.every), 1)}}
 	receiver := graphNode{ID: "receiver", Path: w.script("receiver.py"), Env: env,
-		Inputs: map[string]graphInput{"data": {"sender/data", 100}}}
+		Inputs: map[string]graphInput{"data": input("sender/data", 100)}}
 	if p.acked {
 		env["BENCH_PATIENCE"] = strconv.Itoa(int(ackPatience / p.every))
 		receiver.Outputs = []string{"ack"}
-		sender.Inputs["ack"] = graphInput{"receiver/ack", 10}
+		sender.Inputs["ack"] = input("receiver/ack", 10)
 	}
 	return graph{Nodes: []graphNode{sender, receiver}}
 }
@@ -97,19 +108,11 @@ func (r *run) receive(p pace) (sample, error) {
 	}
 	got, err := readReceived(r.results())
 	if err != nil {
-		return sample{}, fmt.Errorf("%w%s", err, r.logTail())
+		return sample{}, r.withLog(err)
 	}
-	lost, reordered, err := got.check(p.warmUp + p.count)
+	values, lost, reordered, err := got.judge(p)
 	if err != nil {
-		return sample{}, fmt.Errorf("%w%s", err, r.logTail())
-	}
-	if most := math.Ceil(maxAstray * float64(p.warmUp+p.count)); float64(lost) > most || float64(reordered) > most {
-		return sample{}, fmt.Errorf("%w: of %d messages, one every %v, %d did not arrive and %d arrived out of order",
-			errTooFast, p.warmUp+p.count, p.every, lost, reordered)
-	}
-	values, err := got.latencies(p)
-	if err != nil {
-		return sample{}, err
+		return sample{}, r.withLog(err)
 	}
 	s := sampleOf(values)
 	s.Lost, s.Reordered = lost, reordered
@@ -159,6 +162,19 @@ func (got received) check(count int) (lost, reordered int, err error) {
 		latest = max(latest, seq)
 	}
 	return count - len(got.Seq), reordered, nil
+}
+
+// judge checks what arrived and gives its latencies, or errTooFast.
+func (got received) judge(p pace) (values []float64, lost, reordered int, err error) {
+	if lost, reordered, err = got.check(p.warmUp + p.count); err != nil {
+		return nil, 0, 0, err
+	}
+	if most := math.Ceil(maxAstray * float64(p.warmUp+p.count)); float64(lost) > most || float64(reordered) > most {
+		return nil, 0, 0, fmt.Errorf("%w: of %d messages, one every %v, %d did not arrive and %d arrived out of order",
+			errTooFast, p.warmUp+p.count, p.every, lost, reordered)
+	}
+	values, err = got.latencies(p)
+	return values, lost, reordered, err
 }
 
 // latencies is t1 - t0 in microseconds of the messages after the warm-up.

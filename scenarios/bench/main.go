@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 type options struct {
@@ -17,6 +18,7 @@ type options struct {
 	short  bool
 	json   string
 	only   string
+	docs   string
 	dora   string
 	check  float64
 }
@@ -27,6 +29,7 @@ func main() {
 	flag.BoolVar(&o.short, "short", false, "fewer rounds and messages: under three minutes, wide intervals")
 	flag.StringVar(&o.json, "json", "", "write the result to this `file` (default .cache/bench.json of the repository)")
 	flag.StringVar(&o.only, "only", "", "measure only these `rows`, comma-separated, wildcards allowed")
+	flag.StringVar(&o.docs, "docs", "", "put the table and plots into performance.md of this `folder`; needs all rows")
 	flag.StringVar(&o.dora, "dora", "", "measure this `program` as ours instead of building one")
 	flag.Float64Var(&o.check, "check", 0, "exit with code 1 if a limit times this `factor` is exceeded")
 	flag.Parse()
@@ -58,11 +61,10 @@ func (o options) main(ctx context.Context) int {
 	rep := measureAll(ctx, w, rows, o.roundsOf())
 	p.clear()
 	rep.table(os.Stdout)
-	if err := rep.write(o.jsonFile(w.root)); err != nil {
+	if err := o.keep(rep, w.root); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
-	fmt.Fprintln(os.Stderr, "written to", o.jsonFile(w.root))
 	if failed := rep.failures(o.check); len(failed) > 0 {
 		fmt.Fprintln(os.Stderr, "bench: "+strings.Join(failed, "\nbench: "))
 		return 1
@@ -70,9 +72,24 @@ func (o options) main(ctx context.Context) int {
 	return 0
 }
 
+// keep writes the result where it was asked for.
+func (o options) keep(rep report, root string) error {
+	if err := rep.write(o.jsonFile(root)); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "written to %s after %v\n", o.jsonFile(root), (time.Duration(rep.Seconds) * time.Second).Round(time.Second))
+	if o.docs == "" {
+		return nil
+	}
+	return rep.publish(o.docs)
+}
+
 func (o options) valid() error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if o.docs != "" && o.only != "" {
+		return errors.New("--docs and --only exclude each other: the page shows all rows of one run")
 	}
 	if o.rounds < 0 || o.check < 0 {
 		return errors.New("--rounds and --check must be positive")
@@ -100,6 +117,7 @@ func (o options) jsonFile(root string) string {
 // measureAll measures the rows one after the other; an interrupt ends it with what is
 // there.
 func measureAll(ctx context.Context, w *workshop, rows []row, rounds int) report {
+	begin := time.Now()
 	rep := newReport(ctx, w.root)
 	for _, r := range rows {
 		if ctx.Err() != nil {
@@ -108,5 +126,6 @@ func measureAll(ctx context.Context, w *workshop, rows []row, rounds int) report
 		rep.Rows = append(rep.Rows, measureRow(ctx, r, rounds, w.progress))
 	}
 	rep.Versions = w.versions
+	rep.Seconds = time.Since(begin).Seconds()
 	return rep
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -33,11 +34,15 @@ type contender struct {
 
 // comparison asks for the ratio of two contenders of a row. A limit of 0 only shows it.
 type comparison struct {
-	subject, peer string
+	subject, peer string // without a peer, the subject's own figure is compared with the limit
 	// without names a contender whose figure of the same round is taken off the peer's: a
 	// cost of the peer's that has nothing to do with what the row is about.
 	without string
-	limit   float64
+	// plus is put on top of the peer's figure, in the row's unit.
+	plus  float64
+	limit float64
+	// atLeast makes the limit a lower one: for rates, which are better when they are high.
+	atLeast bool
 }
 
 // row is one line of the table: contenders under the same load.
@@ -47,8 +52,13 @@ type row struct {
 	load string
 	unit string
 	// prepare makes what the contenders need (builds, environments); it may take minutes.
-	prepare     func(context.Context) error
-	contenders  func() []contender
+	prepare    func(context.Context) error
+	contenders func() []contender
+	// together is for rows that measure all contenders at the same time, instead of
+	// contenders: what disturbs one of them does not disturb another.
+	together    func(context.Context) ([]sample, error)
+	names       []string // of the contenders that together measures, in its order
+	rounds      int      // if not 0, instead of what was asked for
 	comparisons []comparison
 	// slower is the same row under half the load, for a machine on which a contender
 	// cannot keep up; nil if there is none.
@@ -73,8 +83,22 @@ type comparisonResult struct {
 	Without string  `json:"without,omitempty"`
 	PeerNet float64 `json:"peer_median"`
 	interval
+	Plus     float64 `json:"plus,omitempty"`
 	Limit    float64 `json:"limit,omitempty"`
+	AtLeast  bool    `json:"at_least,omitempty"`
 	Exceeded bool    `json:"exceeded"`
+}
+
+// exceeds says whether the whole interval is on the wrong side of the limit, made easier
+// by factor.
+func (c comparisonResult) exceeds(factor float64) bool {
+	switch {
+	case c.Limit == 0:
+		return false
+	case c.AtLeast:
+		return c.High < c.Limit/factor
+	}
+	return c.Low > c.Limit*factor
 }
 
 type rowResult struct {
@@ -110,29 +134,61 @@ func measureRow(ctx context.Context, r row, rounds int, p *progress) rowResult {
 }
 
 func (r row) measure(ctx context.Context, rounds int, p *progress) (rowResult, error) {
+	if r.rounds > 0 {
+		rounds = r.rounds
+	}
 	res := rowResult{Name: r.name, Load: r.load, Unit: r.unit, Rounds: rounds}
 	p.say("%s: %s", r.name, r.load)
 	if err := r.prepare(ctx); err != nil {
 		return res, fmt.Errorf("prepare: %w", err)
 	}
-	contenders := r.contenders()
-	for _, c := range contenders {
-		res.Contenders = append(res.Contenders, contenderResult{Name: c.name})
+	measure := r.inTurn
+	if r.together != nil {
+		measure = r.atOnce
 	}
-	for round := range rounds {
-		for i, c := range contenders {
-			p.step("%s: round %d of %d, %s", r.name, round+1, rounds, c.name)
-			s, err := c.measure(ctx)
-			if err != nil {
-				return res, fmt.Errorf("round %d, %s: %w", round+1, c.name, err)
-			}
-			res.Contenders[i].Rounds = append(res.Contenders[i].Rounds, s)
-		}
+	if err := measure(ctx, &res, p); err != nil {
+		return res, err
 	}
 	for i := range res.Contenders {
 		res.Contenders[i].Median = median(res.Contenders[i].p50s())
 	}
 	return res, r.compare(&res)
+}
+
+// inTurn runs each contender once in every round.
+func (r row) inTurn(ctx context.Context, res *rowResult, p *progress) error {
+	contenders := r.contenders()
+	for _, c := range contenders {
+		res.Contenders = append(res.Contenders, contenderResult{Name: c.name})
+	}
+	for round := range res.Rounds {
+		for i, c := range contenders {
+			p.step("%s: round %d of %d, %s", r.name, round+1, res.Rounds, c.name)
+			s, err := c.measure(ctx)
+			if err != nil {
+				return fmt.Errorf("round %d, %s: %w", round+1, c.name, err)
+			}
+			res.Contenders[i].Rounds = append(res.Contenders[i].Rounds, s)
+		}
+	}
+	return nil
+}
+
+func (r row) atOnce(ctx context.Context, res *rowResult, p *progress) error {
+	for _, name := range r.names {
+		res.Contenders = append(res.Contenders, contenderResult{Name: name})
+	}
+	for round := range res.Rounds {
+		p.step("%s: round %d of %d", r.name, round+1, res.Rounds)
+		samples, err := r.together(ctx)
+		if err != nil {
+			return fmt.Errorf("round %d: %w", round+1, err)
+		}
+		for i, s := range samples {
+			res.Contenders[i].Rounds = append(res.Contenders[i].Rounds, s)
+		}
+	}
+	return nil
 }
 
 func (c contenderResult) p50s() []float64 {
@@ -149,21 +205,38 @@ func (r row) compare(res *rowResult) error {
 		by[c.Name] = c.p50s()
 	}
 	for _, c := range r.comparisons {
-		for _, name := range []string{c.subject, c.peer} {
-			if by[name] == nil {
+		for _, name := range []string{c.subject, c.peer, c.without} {
+			if by[name] == nil && name != "" {
 				return fmt.Errorf("row %s compares %q, which is not among its contenders", r.name, name)
 			}
 		}
-		peer, err := net(by[c.peer], by[c.without])
+		peer, err := c.peerFigures(by)
 		if err != nil {
 			return fmt.Errorf("row %s, %s without %s: %w", r.name, c.peer, c.without, err)
 		}
-		got := comparisonResult{Subject: c.subject, Peer: c.peer, Without: c.without, PeerNet: median(peer),
-			interval: ratioOfMedians(by[c.subject], peer), Limit: c.limit}
-		got.Exceeded = c.limit > 0 && got.Low > c.limit
+		got := comparisonResult{Subject: c.subject, Peer: c.peer, Without: c.without, PeerNet: median(peer), Plus: c.plus,
+			interval: ratioOfMedians(by[c.subject], peer), Limit: c.limit, AtLeast: c.atLeast}
+		got.Exceeded = got.exceeds(1)
 		res.Comparisons = append(res.Comparisons, got)
 	}
 	return nil
+}
+
+// peerFigures is what the subject is compared with, round by round.
+func (c comparison) peerFigures(by map[string][]float64) ([]float64, error) {
+	peer := by[c.peer]
+	if c.peer == "" {
+		peer = slices.Repeat([]float64{1}, len(by[c.subject]))
+	}
+	peer, err := net(peer, by[c.without])
+	if err != nil || c.plus == 0 {
+		return peer, err
+	}
+	peer = slices.Clone(peer)
+	for i := range peer {
+		peer[i] += c.plus
+	}
+	return peer, nil
 }
 
 // net takes cost off values round by round; a nil cost takes nothing off.

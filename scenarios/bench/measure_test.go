@@ -78,6 +78,51 @@ func TestLimitIsExceededOnlyByTheWholeInterval(t *testing.T) {
 	}
 }
 
+// Rates are better when they are high: the limit is a lower one.
+func TestLowerLimits(t *testing.T) {
+	for _, c := range []struct {
+		subject  []float64
+		exceeded bool
+		by3      bool
+	}{
+		{[]float64{20, 20, 20}, false, false},
+		{[]float64{12, 12, 12}, true, false},
+		{[]float64{12, 12, 16}, false, false}, // it may as well be 1.6
+		{[]float64{4, 4, 4}, true, true},
+	} {
+		var ran []string
+		r := row{name: "x", prepare: ready, contenders: func() []contender {
+			return []contender{scripted("a", &ran, c.subject...), scripted("b", &ran, 10, 10, 10)}
+		}, comparisons: []comparison{{subject: "a", peer: "b", limit: 1.5, atLeast: true}}}
+		rep := report{Rows: []rowResult{measureRow(context.Background(), r, 3, quiet(t))}}
+		if got := rep.Rows[0].Comparisons[0]; got.Exceeded != c.exceeded || (len(rep.failures(3)) > 0) != c.by3 {
+			t.Errorf("%v against 10: %+v, failures %q", c.subject, got, rep.failures(3))
+		}
+	}
+}
+
+// A limit may be a number of the row's unit, or stand a number above the peer.
+func TestLimitsInTheUnitOfTheRow(t *testing.T) {
+	r := row{name: "x", unit: "us", prepare: ready, names: []string{"a", "b"}, rounds: 2,
+		together: func(context.Context) ([]sample, error) {
+			return []sample{sampleOf([]float64{18}), sampleOf([]float64{5})}, nil
+		},
+		comparisons: []comparison{{subject: "a", limit: 20}, {subject: "a", limit: 17}, {subject: "a", peer: "b", plus: 15, limit: 1},
+			{subject: "a", peer: "b", plus: 10, limit: 1}}}
+	res := measureRow(context.Background(), r, 9, quiet(t))
+	if res.Error != "" || res.Rounds != 2 {
+		t.Fatalf("%+v", res)
+	}
+	for i, want := range []bool{false, true, false, true} {
+		if got := res.Comparisons[i]; got.Exceeded != want {
+			t.Errorf("comparison %d: %+v", i, got)
+		}
+	}
+	if got := res.Comparisons[2]; got.Ratio != 0.9 || got.peerName("us") != "b + 15.0 us" {
+		t.Errorf("with 15 us more: %+v, %q", got, got.peerName("us"))
+	}
+}
+
 func TestCostOfThePeerIsTakenOffRoundByRound(t *testing.T) {
 	var ran []string
 	r := row{name: "x", prepare: ready, contenders: func() []contender {

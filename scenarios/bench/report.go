@@ -19,7 +19,7 @@ import (
 )
 
 // reportSchema is raised when a field of the JSON changes its meaning.
-const reportSchema = 1
+const reportSchema = 2
 
 // report is the JSON that is written.
 type report struct {
@@ -30,6 +30,7 @@ type report struct {
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
 	Rows     []rowResult       `json:"rows"`
+	Seconds  float64           `json:"seconds"`
 }
 
 // machine says where the figures come from. Load is the one-minute load average before the
@@ -81,44 +82,82 @@ func (r report) failures(factor float64) []string {
 			out = append(out, fmt.Sprintf("%s could not be measured: %s", row.Name, row.Error))
 		}
 		for _, c := range row.Comparisons {
-			if factor > 0 && c.Limit > 0 && c.Low > c.Limit*factor {
-				out = append(out, fmt.Sprintf("%s: %s / %s is %s (95 %%: %s to %s), the limit is %s", row.Name, c.Subject,
-					c.peerName(), ratioText(c.Ratio), ratioText(c.Low), ratioText(c.High), ratioText(c.Limit*factor)))
+			if factor > 0 && c.exceeds(factor) {
+				out = append(out, fmt.Sprintf("%s: %s is %s (95 %%: %s), the limit is %s", row.Name, c.what(row.Unit),
+					digits(c.Ratio), c.intervalText(), c.limitText(factor)))
 			}
 		}
 	}
 	return out
 }
 
-func (c comparisonResult) peerName() string {
-	if c.Without != "" {
+// what is compared, in words.
+func (c comparisonResult) what(unit string) string {
+	if c.Peer == "" {
+		return c.Subject
+	}
+	return c.Subject + " / " + c.peerName(unit)
+}
+
+func (c comparisonResult) peerName(unit string) string {
+	switch {
+	case c.Without != "":
 		return c.Peer + ", net"
+	case c.Plus > 0:
+		return c.Peer + " + " + value(c.Plus, unit)
 	}
 	return c.Peer
 }
 
-// table prints one line per comparison.
-func (r report) table(out io.Writer) {
-	cells := [][]string{{"row", "load", "ours", "peer", "peer's", "ratio", "95 % interval", "limit", "verdict"}}
+func (c comparisonResult) intervalText() string { return digits(c.Low) + " to " + digits(c.High) }
+
+func (c comparisonResult) limitText(factor float64) string {
+	switch {
+	case c.Limit == 0:
+		return ""
+	case c.AtLeast:
+		return ">= " + digits(c.Limit/factor)
+	}
+	return "<= " + digits(c.Limit*factor)
+}
+
+func (c comparisonResult) verdict() string {
+	switch {
+	case c.Limit == 0:
+		return ""
+	case c.Exceeded:
+		return "EXCEEDED"
+	}
+	return "ok"
+}
+
+// tableHead names the columns of lines.
+var tableHead = []string{"row", "load", "subject", "figure", "peer", "peer's", "ratio", "95 % interval", "limit", "verdict"}
+
+// lines gives the table, one line per comparison; what repeats the line above is empty.
+func (r report) lines() [][]string {
+	var out [][]string
 	for _, row := range r.Rows {
 		name, what := row.Name, row.Load
 		if row.Error != "" {
-			cells = append(cells, []string{name, what, "", "", "", "", "", "", "not measured"})
+			out = append(out, []string{name, what, "", "", "", "", "", "", "", "not measured"})
 		}
 		for _, c := range row.Comparisons {
-			verdict, limit := "", ""
-			if c.Limit > 0 {
-				verdict, limit = "ok", ratioText(c.Limit)
-				if c.Exceeded {
-					verdict = "EXCEEDED"
-				}
+			peers := value(c.PeerNet, row.Unit)
+			if c.Peer == "" {
+				peers = ""
 			}
-			cells = append(cells, []string{name, what, value(row.median(c.Subject), row.Unit), c.peerName(), value(c.PeerNet, row.Unit),
-				ratioText(c.Ratio), ratioText(c.Low) + " to " + ratioText(c.High), limit, verdict})
+			out = append(out, []string{name, what, c.Subject, value(row.median(c.Subject), row.Unit), c.peerName(row.Unit), peers,
+				digits(c.Ratio), c.intervalText(), c.limitText(1), c.verdict()})
 			name, what = "", ""
 		}
 	}
-	printColumns(out, cells, map[int]bool{2: true, 4: true, 5: true, 7: true})
+	return out
+}
+
+// table prints one line per comparison.
+func (r report) table(out io.Writer) {
+	printColumns(out, append([][]string{tableHead}, r.lines()...), map[int]bool{3: true, 5: true, 6: true, 8: true})
 }
 
 func (r rowResult) median(contender string) float64 {
@@ -130,15 +169,16 @@ func (r rowResult) median(contender string) float64 {
 	return 0
 }
 
-// value prints a duration given in us or ms with three digits, in the unit that suits it.
+// value prints a figure with three digits, in the unit that suits it.
 func value(v float64, unit string) string {
-	if unit == "us" && v >= 1000 {
+	switch {
+	case unit == "us" && v >= 1000:
 		v, unit = v/1000, "ms"
+	case unit == "k/s" && v >= 1000:
+		v, unit = v/1000, "M/s"
 	}
 	return digits(v) + " " + unit
 }
-
-func ratioText(v float64) string { return digits(v) }
 
 // digits prints a positive number with three significant digits and no exponent.
 func digits(v float64) string {

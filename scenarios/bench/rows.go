@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,19 +30,18 @@ const (
 // allRows is what the benchmark measures, in the order of the table. Limits are ratios
 // ours/peer of the medians.
 func allRows(w *workshop, short bool) []row {
-	small, count16, count40 := 200, 20, 10
-	if short {
-		small, count16, count40 = 60, 6, 4
-	}
+	e := extent{short}
+	small, count16, count40 := e.of(100, 40), e.of(10, 4), e.of(6, 3)
 	ms := time.Millisecond
-	return []row{
+	rows := slices.Concat(roundTripRows(w, e), pacedRows(w, e), rateRows(w, e), fanOutRows(w, e), cpuRows(w, e), mixedRows(w, e))
+	return append(rows,
 		pythonRow(w, "python-8B", pace{bytes: 8, every: 10 * ms, count: small, warmUp: 5}, 1.05),
 		pythonRow(w, "python-1MiB", pace{bytes: 1 << 20, every: 10 * ms, count: small, warmUp: 5}, 1.05),
 		pythonPoolRow(w, "python-16MiB", pace{bytes: 16 << 20, every: 50 * ms, count: count16, warmUp: 2, acked: true}),
 		pythonPoolRow(w, "python-40MB", pace{bytes: 40_000_000, every: 100 * ms, count: count40, warmUp: 2, acked: true}),
 		startRow(w, "start-go", nativeNode{"Go nodes", w.prepareGoNode, w.goNode}, 5),
 		startRow(w, "start-rust", nativeNode{"Rust nodes", w.prepareRustNode, w.rustNode}, 5),
-	}
+	)
 }
 
 // pythonRow compares official Python nodes under ours and under the real dora as it comes.
@@ -65,7 +65,7 @@ func pythonRow(w *workshop, name string, p pace, limit float64) row {
 func pythonPoolRow(w *workshop, name string, p pace) row {
 	r := pythonRow(w, name, p, 0.1)
 	r.contenders = func() []contender {
-		pool := []string{fmt.Sprintf("DORA_NODE_SHM_POOL_SIZE=%d", peerPool)}
+		pool := []string{poolSetting(peerPool)}
 		return []contender{
 			{ours, w.pythonLatency(w.oursDora, p, nil)},
 			{realDora, w.pythonLatency(w.realDora, p, nil)},

@@ -38,6 +38,8 @@ type run struct {
 	free context.CancelFunc
 	cmd  *exec.Cmd
 	log  *os.File
+
+	begin time.Time // of the command
 }
 
 // graph is a dataflow file. JSON is YAML, and quotes itself.
@@ -56,6 +58,12 @@ type graphNode struct {
 type graphInput struct {
 	Source    string `json:"source"`
 	QueueSize int    `json:"queue_size"`
+	// Policy is drop_oldest, which is the default, or backpressure.
+	Policy string `json:"queue_policy,omitempty"`
+}
+
+func input(source string, queueSize int) graphInput {
+	return graphInput{Source: source, QueueSize: queueSize}
 }
 
 // newRun makes the command, not yet started, and its folder under tmp: dataflow.yml,
@@ -109,12 +117,28 @@ func (w *workshop) fill(r *run, d dora, g graph, env []string) error {
 
 func (r *run) results() string { return filepath.Join(r.dir, "results") }
 
+func (r *run) start() error {
+	r.begin = time.Now()
+	return r.cmd.Start()
+}
+
 // toEnd runs the dataflow to its end and returns how long `dora run` took. An exit code
 // other than 0, and processes left behind, are errors that quote the log.
 func (r *run) toEnd() (time.Duration, error) {
-	begin := time.Now()
-	err := r.cmd.Run()
-	took := time.Since(begin)
+	if err := r.start(); err != nil {
+		return 0, err
+	}
+	return r.end()
+}
+
+// end waits for the end of a run that was started; see toEnd. A run that could not be
+// started has ended.
+func (r *run) end() (time.Duration, error) {
+	if r.cmd.Process == nil {
+		return 0, nil
+	}
+	err := r.cmd.Wait()
+	took := time.Since(r.begin)
 	if err != nil {
 		if r.ctx.Err() != nil {
 			err = fmt.Errorf("not finished after %v: %w", took.Round(time.Second), r.ctx.Err())
@@ -122,6 +146,14 @@ func (r *run) toEnd() (time.Duration, error) {
 		err = fmt.Errorf("%s: %w%s", strings.Join(r.cmd.Args, " "), err, r.logTail())
 	}
 	return took, errors.Join(err, r.endStrays(strayGrace))
+}
+
+// withLog adds what `dora run` printed to an error, unless the error says all.
+func (r *run) withLog(err error) error {
+	if err == nil || errors.Is(err, errTooFast) {
+		return err
+	}
+	return fmt.Errorf("%w%s", err, r.logTail())
 }
 
 // logTail is the end of what `dora run` printed, for an error.

@@ -21,16 +21,16 @@ const enough = 20
 func chainGraph(w *workshop, nodes int, p pace) graph {
 	g := w.pairGraph(p)
 	sender, receiver := g.Nodes[0], g.Nodes[1]
-	sender.Inputs["done"] = graphInput{"receiver/done", 1}
+	sender.Inputs["done"] = input("receiver/done", 1)
 	g.Nodes = []graphNode{sender}
 	last := "sender"
 	for i := range nodes - 2 {
 		id := fmt.Sprintf("relay-%d", i+1)
 		g.Nodes = append(g.Nodes, graphNode{ID: id, Path: w.script("relay.py"), Outputs: []string{"data"},
-			Inputs: map[string]graphInput{"data": {last + "/data", 100}}})
+			Inputs: map[string]graphInput{"data": input(last+"/data", 100)}})
 		last = id
 	}
-	receiver.Inputs = map[string]graphInput{"data": {last + "/data", 100}}
+	receiver.Inputs = map[string]graphInput{"data": input(last+"/data", 100)}
 	receiver.Outputs = append(receiver.Outputs, "done")
 	receiver.Env["BENCH_ENOUGH"] = strconv.Itoa(enough)
 	g.Nodes = append(g.Nodes, receiver)

@@ -27,7 +27,7 @@ type workshop struct {
 	realDora dora
 	versions map[string]string
 
-	dora, official, gonode, rust step
+	dora, official, gonode, rust, iceoryx, floor, peers step
 }
 
 // step is a preparation that is done once.
@@ -166,17 +166,21 @@ func (w *workshop) goBuild(ctx context.Context, file, pkg string) error {
 // prepareRustNode builds the official crate; without a cache that takes minutes.
 func (w *workshop) prepareRustNode(ctx context.Context) error {
 	return w.rust.do(func() error {
-		if _, err := exec.LookPath("cargo"); err != nil {
-			return fmt.Errorf("%w\n  fix: install Rust 1.95 or newer, or leave the Rust rows out with --only", err)
-		}
-		err := w.build(ctx, filepath.Join(w.root, "scenarios", "bench", "rust"), nil, "nice", "cargo", "build", "--release",
-			"--target-dir", w.rustTarget())
-		if err != nil {
+		if err := w.cargoBuild(ctx, "rust"); err != nil {
 			return err
 		}
 		w.versions["dora-node-api"] = officialVersion
 		return nil
 	})
+}
+
+// cargoBuild builds one of the Rust packages into the shared target folder.
+func (w *workshop) cargoBuild(ctx context.Context, folder string) error {
+	if _, err := exec.LookPath("cargo"); err != nil {
+		return fmt.Errorf("%w\n  fix: install Rust 1.95 or newer, or leave the rows out with --only", err)
+	}
+	return w.build(ctx, filepath.Join(w.root, "scenarios", "bench", folder), nil, "nice", "cargo", "build", "--release",
+		"--target-dir", w.rustTarget())
 }
 
 // build runs a build command with env added to the environment, shows its lines as
