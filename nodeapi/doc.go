@@ -42,10 +42,18 @@
 // until the Input is released or, if it is not, until the next event is asked for or as
 // long as its Data is reachable.
 //
+// # Patterns
+//
+// Request and answer ([ServiceClient], [ServiceServer]), goals with feedback and result
+// ([ActionClient], [ActionServer]) and streams of segments ([StreamWriter],
+// [StreamReader]) are conventions about parameters; the other side may use any API.
+// Clients have no goroutine: who waits for an answer receives for everybody, and the loop
+// gets its events afterwards, in order. docs/nodes-go.md is the guide.
+//
 // Limits: one message has at most 256 MiB, and 64 MiB where a connection is on its way
 // (official nodes, the original dora). Systems other than Linux are supported except
 // that the last guarantee takes up to half a second there.
 //
 // Start reading at [Init] and [Node]; inside, at node.go, then tcp.go (the connections)
-// and queue.go (the order of events), shared.go (shared memory).
+// and queue.go (the order of events), then dispatch.go (who gets them). shared.go (shared memory).
 package nodeapi
