@@ -55,5 +55,6 @@
 // that the last guarantee takes up to half a second there.
 //
 // Start reading at [Init] and [Node]; inside, at node.go, then tcp.go (the connections)
-// and queue.go (the order of events), then dispatch.go (who gets them). shared.go (shared memory).
+// queue.go (the order of events), dispatch.go (who gets them) and
+// shared.go (shared memory).
 package nodeapi
