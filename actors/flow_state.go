@@ -125,7 +125,7 @@ func flowConfigOf(uuid string, d *dataflow.Descriptor, created events.DataflowCr
 	}
 	for _, n := range d.Nodes {
 		fn := flowNode{ID: n.ID, Dynamic: dynamic[n.ID], FinishGrace: n.FinishGrace}
-		for _, in := range n.Inputs {
+		for _, in := range n.ProcessPorts().Inputs {
 			switch {
 			case in.Source.Kind != dataflow.SourceNode:
 				fn.Endless = fn.Endless || !created.ExitWhenNodesFinish

@@ -108,21 +108,42 @@ func loadNode(r StartRequest, n *dataflow.Node, host func(string) (string, bool)
 	if err != nil {
 		return link.Node{}, err
 	}
+	ports, logging := n.ProcessPorts(), n.ProcessLogging()
 	node := link.Node{
 		ID: n.ID, Kind: kind, Path: n.Path, Args: n.Args, WorkingDir: workingDir(r, n), Env: env,
-		OutputTypes: textMap(n.OutputTypes), InputTypes: textMap(n.InputTypes), OutputFraming: textMap(n.OutputFraming),
-		SendStdoutAs: n.SendStdoutAs, SendLogsAs: n.SendLogsAs, MinLogLevel: string(n.MinLogLevel),
-		MaxLogSize: n.MaxLogSize, MaxRotatedFiles: n.MaxRotatedFiles,
+		OutputTypes: textMap(ports.OutputTypes), InputTypes: textMap(ports.InputTypes), OutputFraming: textMap(ports.OutputFraming),
+		SendStdoutAs: logging.SendStdoutAs, SendLogsAs: logging.SendLogsAs, MinLogLevel: string(logging.MinLogLevel),
+		MaxLogSize: logging.MaxLogSize, MaxRotatedFiles: logging.MaxRotatedFiles,
 		CPUAffinity: n.CPUAffinity, PoolSize: n.PoolSize,
 		StartupTimeout: n.StartupTimeout, HealthTimeout: n.HealthCheckTimeout, HasBuild: len(n.BuildLines()) > 0,
 	}
-	for _, o := range n.Outputs {
+	for _, o := range ports.Outputs {
 		node.Outputs = append(node.Outputs, o.ID)
 	}
-	for _, in := range n.Inputs {
+	for _, in := range ports.Inputs {
 		node.Inputs = append(node.Inputs, loadInput(in))
 	}
+	for _, o := range n.Operators {
+		op, err := loadOperator(n, o)
+		if err != nil {
+			return link.Node{}, err
+		}
+		node.Operators = append(node.Operators, op)
+	}
 	return node, nil
+}
+
+func loadOperator(n *dataflow.Node, o *dataflow.Operator) (link.Operator, error) {
+	op := link.Operator{ID: o.ID, CondaEnv: o.CondaEnv}
+	switch o.Source {
+	case dataflow.OperatorPython:
+		op.Python = o.Location
+	case dataflow.OperatorSharedLibrary:
+		op.SharedLibrary = dataflow.SharedLibrary(o.Location)
+	default:
+		return op, fmt.Errorf("node %s: operator %s: there is no runtime for %s; use `python` or `shared-library`", n.ID, o.ID, o.Source)
+	}
+	return op, nil
 }
 
 func workingDir(r StartRequest, n *dataflow.Node) string {
@@ -136,6 +157,8 @@ func kindOf(n *dataflow.Node, allowShell bool) (link.Kind, error) {
 	switch n.Kind {
 	case dataflow.KindExecutable:
 		return link.KindExecutable, nil
+	case dataflow.KindOperators:
+		return link.KindRuntime, nil
 	case dataflow.KindDynamic:
 		return link.KindDynamic, nil
 	case dataflow.KindShell:

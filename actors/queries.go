@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -158,10 +159,11 @@ func nodeInfo(n *dataflow.Node, cfg *nodeConfig, s nodeState, o *orders) NodeInf
 	if s.LastExit != nil {
 		info.LastExit, info.LastExitAt = s.LastExit.wording(), s.LastExit.At
 	}
-	for _, in := range n.Inputs {
+	ports := n.ProcessPorts()
+	for _, in := range ports.Inputs {
 		info.Inputs = append(info.Inputs, PortInfo{ID: in.ID, Source: in.Source.String()})
 	}
-	for _, o := range n.Outputs {
+	for _, o := range ports.Outputs {
 		info.Outputs = append(info.Outputs, o.ID)
 	}
 	return info
@@ -214,4 +216,38 @@ func shortList(ids []string) string {
 		return strings.Join(ids, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(ids[:few], ", "), len(ids)-few)
+}
+
+// Reload asks the runtime of a node to load an operator's code again. It returns when the
+// shim has handed it to the runtime; whether the code is good, the runtime says in the
+// node's log.
+func (d *Daemon) Reload(ctx context.Context, uuid, node, operator string) error {
+	done, err := d.admit()
+	if err != nil {
+		return err
+	}
+	defer done()
+	f, err := d.find(uuid)
+	if err != nil {
+		return err
+	}
+	if f.nodes[node] == nil {
+		return fmt.Errorf("node %s of dataflow %s: %w; it has %s", node, uuid, ErrUnknownNode, f.nodeList())
+	}
+	answer := make(chan *link.Reply, 1)
+	cmd := link.Command{Deliver: &link.Deliver{Node: node, Event: "reload", Operator: operator}}
+	if !f.send(cmd, nil, func(r *link.Reply) { answer <- r }) {
+		return fmt.Errorf("dataflow %s: %w", uuid, ErrNoShim)
+	}
+	select {
+	case r := <-answer:
+		if r.Error != "" {
+			return errors.New(r.Error)
+		}
+		return nil
+	case <-f.gone:
+		return fmt.Errorf("dataflow %s: %w", uuid, ErrNoShim)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

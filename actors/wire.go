@@ -38,7 +38,7 @@ func WireNode(d *dataflow.Descriptor, uuid, name string, n NodeInfo) ws.Node {
 func subscribers(d *dataflow.Descriptor, node, output string) []string {
 	subs := []string{}
 	for _, n := range d.Nodes {
-		for _, in := range n.Inputs {
+		for _, in := range n.ProcessPorts().Inputs {
 			if in.Source.Kind == dataflow.SourceNode && in.Source.Node == node && in.Source.Output == output {
 				subs = append(subs, n.ID+"/"+in.ID)
 			}

@@ -116,7 +116,7 @@ func TestUnsupported(t *testing.T) {
 		"node `hub`: `dora run` does not support `hub`",
 		"node `mod`: `dora run` does not support `module`",
 		"node `ros`: `dora run` does not support `ros2`",
-		"node `ops`: `dora run` does not support `operators`",
+		"operator `two` of node `ops`: there is no runtime for WebAssembly",
 	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("missing %q in\n%s", part, text)

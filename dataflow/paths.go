@@ -18,6 +18,9 @@ import (
 func CheckPaths(d *Descriptor, env []string) Diagnostics {
 	c := &checker{file: d.File}
 	for _, n := range d.Nodes {
+		if n.Kind == KindOperators {
+			c.checkOperatorPaths(n, d.NodeDir(n))
+		}
 		if n.Kind != KindExecutable || len(n.Build) > 0 {
 			continue
 		}

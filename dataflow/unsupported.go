@@ -12,7 +12,8 @@ func Unsupported(d *Descriptor) Diagnostics {
 		}
 	}
 	for _, n := range d.Nodes {
-		for _, key := range []string{"module", "operator", "operators", "hub", "ros2"} {
+		c.checkRuntime(n)
+		for _, key := range []string{"module", "hub", "ros2"} {
 			refuse(n.Keys, key, "use a node with a local `path`", "node `%s`", n.ID)
 		}
 	}

@@ -29,6 +29,7 @@ type runOptions struct {
 	format     choiceFlag
 	exitWhen   bool
 	exitGiven  bool
+	hotReload  bool
 }
 
 func newRunCmd() *cobra.Command {
@@ -63,6 +64,7 @@ Ctrl-C stops the nodes, a second Ctrl-C kills them. The exit code is 1 if a node
 	f.Var(&o.format, "log-format", "output format: pretty, json, compact")
 	f.Var(filterFlag{&o.filter}, "log-filter", `levels of single nodes, for example "node1=debug,node2=warn"`)
 	f.BoolVar(&o.exitWhen, "exit-when-nodes-finish", false, "timers alone keep no node running (overrides the dataflow file)")
+	f.BoolVar(&o.hotReload, "hot-reload", false, "watch the files of Python operators and reload them on change")
 	return cmd
 }
 

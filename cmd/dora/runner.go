@@ -129,6 +129,15 @@ func (r *runner) superviseRun(ctx context.Context) (actors.Result, error) {
 	r.log.Infof("dataflow %s: logs in %s", r.uuid, r.logDir)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if r.opts.hotReload {
+		stop, err := hotReload(operatorFiles(r.desc), func(f operatorFile) error {
+			return r.daemon.Reload(ctx, r.uuid, f.node, f.operator)
+		}, r.log)
+		if err != nil {
+			return actors.Result{}, err
+		}
+		defer stop()
+	}
 	type outcome struct {
 		res actors.Result
 		err error

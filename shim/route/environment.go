@@ -41,12 +41,17 @@ func (r *Router) Environment(id string, generation uint64, restartCount uint32) 
 	if n == nil {
 		return nil, fmt.Errorf("node %q is not part of dataflow %s on this machine", id, r.load.Dataflow)
 	}
-	text, err := r.config(n, restartCount).YAML()
+	config, name := r.config(n, restartCount), "DORA_NODE_CONFIG"
+	text, err := config.YAML()
+	if n.spec.Kind == link.KindRuntime {
+		name = "DORA_RUNTIME_CONFIG"
+		text, err = config.RuntimeYAML(operators(n.spec))
+	}
 	if err != nil {
 		return nil, err
 	}
 	env := []string{
-		"DORA_NODE_CONFIG=" + text,
+		name + "=" + text,
 		"PYTHONUNBUFFERED=1",
 		"DORA_RUN_PARENT_PID=" + strconv.Itoa(r.cfg.ParentPID),
 	}
@@ -80,6 +85,14 @@ func (r *Router) checksTypes(n *node) bool {
 		return false
 	}
 	return true
+}
+
+func operators(spec *link.Node) []nodewire.OperatorConfig {
+	var out []nodewire.OperatorConfig
+	for _, o := range spec.Operators {
+		out = append(out, nodewire.OperatorConfig{ID: o.ID, Python: o.Python, CondaEnv: o.CondaEnv, SharedLibrary: o.SharedLibrary})
+	}
+	return out
 }
 
 // config is what a node is told of itself.

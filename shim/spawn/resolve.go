@@ -71,6 +71,8 @@ func (r *Resolver) Resolve(node *link.Node, control []string) (*Command, error) 
 		err = r.shell(c, node)
 	case link.KindExecutable:
 		err = r.executable(c, node, env)
+	case link.KindRuntime:
+		err = r.runtime(c, node, env)
 	case link.KindDynamic:
 		err = fmt.Errorf("node `%s` is dynamic: start it yourself, it joins by its id", node.ID)
 	default:
@@ -134,11 +136,45 @@ func (r *Resolver) executable(c *Command, node *link.Node, env *environment) err
 
 // script runs a Python script.
 func (r *Resolver) script(c *Command, node *link.Node, env *environment, path string, args []string) error {
-	tail := append([]string{"-u", path}, args...)
+	err := r.interpreter(c, node, env, append([]string{"-u", path}, args...))
+	if err != nil {
+		return fmt.Errorf("node `%s`: %s is a Python script: %w", node.ID, path, err)
+	}
+	return nil
+}
+
+// runtime runs the node's operators in the runtime that the official Python package has.
+func (r *Resolver) runtime(c *Command, node *link.Node, env *environment) error {
+	if len(node.Operators) == 0 {
+		return fmt.Errorf("node `%s` has no operators", node.ID)
+	}
+	// The id in a comment shows in lists of processes which runtime this is.
+	tail := []string{"-uc", "import dora; dora.start_runtime() # " + node.ID}
+	first := node.Operators[0]
+	if c.Display = first.Python; c.Display == "" {
+		c.Display = first.SharedLibrary
+	}
+	if first.CondaEnv != "" {
+		conda := dataflow.LookPath("conda", r.load.Env)
+		if conda == "" {
+			return fmt.Errorf("node `%s`: operator `%s` wants the conda environment `%s`, but there is no `conda` on PATH; install it, or leave `conda_env` out", node.ID, first.ID, first.CondaEnv)
+		}
+		c.Program, c.Args = conda, append([]string{"conda", "run", "-n", first.CondaEnv, "python"}, tail...)
+		return nil
+	}
+	if err := r.interpreter(c, node, env, tail); err != nil {
+		return fmt.Errorf("node `%s`: operators run in the runtime of the Python package dora-rs: %w", node.ID, err)
+	}
+	return nil
+}
+
+// interpreter runs Python with these arguments: that of the node's own environment, or by
+// uv, or the one that is active.
+func (r *Resolver) interpreter(c *Command, node *link.Node, env *environment, tail []string) error {
 	if !r.load.UV {
 		python, err := r.python.find(node.WorkingDir)
 		if err != nil {
-			return fmt.Errorf("node `%s`: %s is a Python script: %w", node.ID, path, err)
+			return err
 		}
 		c.Program, c.Args = python, append([]string{python}, tail...)
 		return nil
@@ -154,7 +190,7 @@ func (r *Resolver) script(c *Command, node *link.Node, env *environment, path st
 	}
 	uv := dataflow.LookPath("uv", r.load.Env)
 	if uv == "" {
-		return fmt.Errorf("node `%s`: --uv was given, but there is no `uv` on PATH; install it or leave --uv out", node.ID)
+		return errors.New("--uv was given, but there is no `uv` on PATH; install it or leave --uv out")
 	}
 	c.Program, c.Args = uv, append([]string{"uv", "run", "python"}, tail...)
 	return nil

@@ -75,6 +75,7 @@ type Kind string
 const (
 	KindExecutable Kind = "executable" // Path is a program or a .py script
 	KindShell      Kind = "shell"      // Args is a command for sh -c
+	KindRuntime    Kind = "runtime"    // Operators in one process of the official runtime
 	KindDynamic    Kind = "dynamic"    // joins later by id; never spawned
 )
 
@@ -91,6 +92,9 @@ type Node struct {
 	Env        []EnvVar `json:"env,omitempty"`
 	Inputs     []Input  `json:"inputs,omitempty"`
 	Outputs    []string `json:"outputs,omitempty"`
+
+	// Operators for KindRuntime. Inputs and Outputs are called <operator>/<port>.
+	Operators []Operator `json:"operators,omitempty"`
 
 	OutputTypes   map[string]string `json:"output_types,omitempty"`
 	InputTypes    map[string]string `json:"input_types,omitempty"`
@@ -113,6 +117,16 @@ type Node struct {
 	HealthTimeout  time.Duration `json:"health_timeout,omitempty"`
 	// HasBuild: the node has a build command (its --uv environment is private).
 	HasBuild bool `json:"has_build,omitempty"`
+}
+
+// Operator is code that runs inside of a runtime. Exactly one of Python and SharedLibrary
+// is set; SharedLibrary without the prefix and the ending of the platform.
+type Operator struct {
+	ID     string `json:"id"`
+	Python string `json:"python,omitempty"`
+	// CondaEnv is the conda environment in which Python runs.
+	CondaEnv      string `json:"conda_env,omitempty"`
+	SharedLibrary string `json:"shared_library,omitempty"`
 }
 
 // EnvVar is one variable of a node's env section, already as text. FromHost means
