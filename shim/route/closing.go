@@ -48,7 +48,7 @@ func (r *Router) Exited(id string, generation uint64, d link.Disposition, failur
 	}
 	n.mu.Unlock()
 	r.ext.reclaim(r, n)
-	left := r.mem.detach(n)
+	left := r.mem.detach(n, d == link.Hold)
 	finish := func() {
 		left()
 		r.dispose(n, d, failure)
@@ -145,7 +145,7 @@ func (s *session) hangUp(seen map[*conn]uint64) {
 // left deals with a dynamic node whose last connection ended.
 func (r *Router) left(n *node, s *session) {
 	r.ext.reclaim(r, n)
-	r.mem.detach(n)()
+	r.mem.detach(n, false)()
 	close(s.drained)
 	n.mu.Lock()
 	n.q.clear()

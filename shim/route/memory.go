@@ -25,6 +25,9 @@ const (
 	// attachWait bounds how long a node's Subscribe waits until running producers send
 	// to it.
 	attachWait = 2 * time.Second
+	// leaveGrace is how long after its control connection a process may end before that
+	// counts as the end of its edges.
+	leaveGrace = 3 * time.Second
 	// collectEvery is how often drops in shared memory are looked at.
 	collectEvery = time.Second
 )
@@ -62,7 +65,8 @@ type place struct {
 // inEdge is an edge and what of its drops was counted.
 type inEdge struct {
 	*shm.Edge
-	drops uint64
+	from, to *shm.Member
+	drops    uint64
 }
 
 // open makes the places and edges of all static nodes.
@@ -73,7 +77,7 @@ func (m *sharedMemory) open(r *Router) error {
 		return nil
 	}
 	m.troubles = make(chan shm.Trouble, 256)
-	sup, err := shm.NewSupervisor(shm.SupervisorOptions{SendTimeout: r.holdFor, Trouble: func(t shm.Trouble) {
+	sup, err := shm.NewSupervisor(shm.SupervisorOptions{SendTimeout: r.holdFor, Grace: leaveGrace, Trouble: func(t shm.Trouble) {
 		select {
 		case m.troubles <- t:
 		default: // a flood says no more than its beginning
@@ -159,7 +163,7 @@ func (m *sharedMemory) join(n *node) error {
 	return m.relay(n)
 }
 
-// connect makes the edges of a node that has just got its place.
+// connect makes the edges that a node does not have yet.
 func (m *sharedMemory) connect(n *node) error {
 	for _, in := range n.inputs {
 		if in.shared() {
@@ -191,7 +195,7 @@ func (m *sharedMemory) edge(in *input) error {
 		from = m.me
 	}
 	to := in.node.place.member
-	if from == nil || to == nil {
+	if from == nil || to == nil || slices.ContainsFunc(in.edges, func(e *inEdge) bool { return e.from == from && e.to == to && !e.Stats().Removed }) {
 		return nil
 	}
 	policy := shm.DropOldest
@@ -202,7 +206,7 @@ func (m *sharedMemory) edge(in *input) error {
 	if err != nil {
 		return fmt.Errorf("route: %w", err)
 	}
-	in.edges = append(in.edges, &inEdge{Edge: e})
+	in.edges = append(in.edges, &inEdge{Edge: e, from: from, to: to})
 	return nil
 }
 
@@ -236,11 +240,13 @@ func (m *sharedMemory) environment(n *node) ([]string, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	n.shared.Store(true)
 	if p := n.place.member; p == nil || p.Connected() {
-		n.shared.Store(true)
 		if err := m.join(n); err != nil {
 			return nil, err
 		}
+	} else if err := m.connect(n); err != nil {
+		return nil, err
 	}
 	return []string{socketVariable + "=" + m.socket, tokenVariable + "=" + n.place.member.Token()}, nil
 }
@@ -323,7 +329,7 @@ func (m *sharedMemory) settleDynamic(n *node) error {
 			}
 		}
 	}
-	if err := m.connectNew(n); err != nil {
+	if err := m.connect(n); err != nil {
 		return err
 	}
 	n.teller.Store(p)
@@ -331,30 +337,6 @@ func (m *sharedMemory) settleDynamic(n *node) error {
 		return nil
 	}
 	return m.relay(n)
-}
-
-// connectNew is connect, less the edges that the neighbours have made.
-func (m *sharedMemory) connectNew(n *node) error {
-	live := func(in *input) bool {
-		return slices.ContainsFunc(in.edges, func(e *inEdge) bool { return !e.Stats().Removed })
-	}
-	for _, in := range n.inputs {
-		if in.shared() && !live(in) {
-			if err := m.edge(in); err != nil {
-				return err
-			}
-		}
-	}
-	for _, o := range n.sortedOutputs() {
-		for _, in := range o.consumers {
-			if !o.own && in.node != n && in.shared() && !live(in) {
-				if err := m.edge(in); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // edgesOf returns all edges of a node; mu is held.
@@ -372,9 +354,10 @@ func (m *sharedMemory) edgesOf(n *node) []*inEdge {
 }
 
 // detach takes the place of a process that has ended. The function that it returns ends
-// its edges; what it published is still delivered. The relay of an official node stays
-// for the next process.
-func (m *sharedMemory) detach(n *node) (leave func()) {
+// its edges; what it published is still delivered. With heir, another process is to
+// follow, and gets what is queued and what comes meanwhile. The relay of an official node
+// stays for the next process.
+func (m *sharedMemory) detach(n *node, heir bool) (leave func()) {
 	if m.sup == nil || !n.goProgram && !n.dynamic {
 		return func() {}
 	}
@@ -383,11 +366,31 @@ func (m *sharedMemory) detach(n *node) (leave func()) {
 	p := n.place
 	n.place = place{told: p.told}
 	n.teller.Store(nil)
+	var next *shm.Member
+	if heir && p.member != nil {
+		var err error
+		if next, err = m.sup.Join(n.id); err != nil {
+			m.r.warn(n.id, err.Error())
+		} else {
+			n.place.member = next
+			n.teller.Store(next)
+		}
+	}
 	return func() {
 		if p.relay != nil {
 			p.relay.Close()
 		}
-		if p.member != nil {
+		if next != nil && p.member.Succeed(next) == nil {
+			m.mu.Lock()
+			for _, in := range n.inputs {
+				for _, e := range in.edges {
+					if e.to == p.member {
+						e.to = next
+					}
+				}
+			}
+			m.mu.Unlock()
+		} else if p.member != nil {
 			p.member.Leave()
 		}
 		if n.dynamic {

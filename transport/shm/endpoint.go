@@ -212,6 +212,13 @@ func (ep *Endpoint) handle(p *packet, fds []int) error {
 	switch p.Kind {
 	case kindEdge:
 		return ep.attach(p, fds[0], fds[1])
+	case kindHeir:
+		peer, err := openBell(fds[0])
+		if err != nil {
+			return err
+		}
+		ep.Writer.heir(p.Edge, peer)
+		return ep.conn.send(&packet{Kind: kindHanded, Edge: p.Edge})
 	case kindNotice:
 		ep.Reader.addNotice(newNotice(p))
 	case kindGone:

@@ -54,7 +54,7 @@ func (m *Member) taps() int {
 
 // offer sends an edge to the member if it is connected. s.mu is held.
 func (m *Member) offer(e *Edge) {
-	if m.conn == nil || m.left {
+	if m.conn == nil || m.left || e.handing && e.route.To == m {
 		return
 	}
 	p := &packet{
@@ -175,7 +175,11 @@ func (s *Supervisor) serve(sock *net.UnixConn) {
 			s.trouble(m, 0, fmt.Sprintf("control connection of node %s: %v", m.node, why))
 		}
 	}
-	m.leave()
+	if s.o.Grace <= 0 || m.left || s.closed {
+		m.leave()
+		return
+	}
+	time.AfterFunc(s.o.Grace, m.Leave)
 }
 
 func closeAll(fds []int) {
@@ -248,6 +252,10 @@ func (m *Member) handle(p *packet, fds []int) error {
 	case kindAttached:
 		if e := m.out[p.Edge]; e != nil {
 			e.attach()
+		}
+	case kindHanded:
+		if e := m.out[p.Edge]; e != nil {
+			e.handOver()
 		}
 	case kindAnnounce:
 		return m.announced(p, fds[0])
@@ -338,6 +346,7 @@ type Edge struct {
 	mem      *edge // the header only
 	fd       int
 	inUse    bool // attached is closed
+	handing  bool // its consumer has ended, and the producer does not know the next one yet
 	marked   bool // the consumer may see the end
 	removed  bool
 	lastSeen EdgeStats
@@ -348,10 +357,14 @@ func (e *Edge) ID() EdgeID { return e.id }
 
 // Attached is closed when the producer sends on this edge: from then on nothing it
 // publishes is missed. It is also closed when that will never be.
-func (e *Edge) Attached() <-chan struct{} { return e.attached }
+func (e *Edge) Attached() <-chan struct{} {
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
+	return e.attached
+}
 
 func (e *Edge) attach() {
-	if !e.inUse {
+	if !e.inUse && !e.handing {
 		e.inUse = true
 		close(e.attached)
 	}
@@ -362,6 +375,7 @@ func (e *Edge) producerGone() {
 	if e.removed {
 		return
 	}
+	e.handOver()
 	e.attach()
 	e.marked = true
 	atomic.StoreUint32(e.mem.producerState, stateGone)
@@ -391,6 +405,7 @@ func (e *Edge) remove() {
 	if e.removed {
 		return
 	}
+	e.handing = false
 	e.lastSeen = e.read()
 	e.lastSeen.Removed, e.lastSeen.Waiting, e.lastSeen.Queued = true, false, 0
 	e.removed = true

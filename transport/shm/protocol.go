@@ -27,6 +27,9 @@ import (
 //	drained   edge, reason            →             read to its end, or not wanted
 //	broken    edge, error             →             the other end does not keep the rules
 //	                                  ←   gone      edge: take back what it holds, forget it
+//	                                  ←   heir      edge [bell]: another process takes over the
+//	                                                other end
+//	handed    edge                    →             what the one before held was taken back
 //	                                  ←   notice    notice, inputs, waits: see Member.Tell
 //
 // The end of the connection is the end of the process for the supervisor: it marks the
@@ -56,6 +59,8 @@ const (
 	kindDrained  kind = "drained"
 	kindBroken   kind = "broken"
 	kindNotice   kind = "notice"
+	kindHeir     kind = "heir"
+	kindHanded   kind = "handed"
 )
 
 // Roles in an edge message.
@@ -121,6 +126,8 @@ var rules = map[kind]rule{
 	kindEdge:     {fds: 2, edge: true, geometry: true},
 	kindGone:     {edge: true},
 	kindNotice:   {},
+	kindHeir:     {edge: true, fds: 1},
+	kindHanded:   {fromNode: true, edge: true},
 	kindSegment:  {req: true, segment: true},
 	kindRefused:  {},
 	kindRetired:  {segment: true},

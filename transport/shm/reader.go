@@ -84,6 +84,7 @@ func newReader(ctl control, own *bell, o Options) *Reader {
 // addEdge takes over e and peer.
 func (r *Reader) addEdge(spec edgeSpec, e *edge, peer *bell) {
 	ie := &inEdge{edgeSpec: spec, edge: e, reader: r, bell: peer, open: true}
+	ie.written = atomic.LoadUint64(e.releaseHead) // of the process before, if any
 	r.loans.Lock()
 	rem := r.remotes[spec.PeerMember]
 	if rem == nil {

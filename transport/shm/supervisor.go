@@ -27,6 +27,9 @@ type SupervisorOptions struct {
 	// Trouble, if not nil, is told when somebody does not keep the rules. It must not
 	// block or call the supervisor.
 	Trouble func(Trouble)
+	// Grace is how long a member may be without its connection before that counts as its
+	// end, so that who runs the process can say first what is to follow (Leave, Succeed).
+	Grace time.Duration
 
 	noRepair bool // for the negative control of the kill tests
 }
