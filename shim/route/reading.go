@@ -21,7 +21,8 @@ func (m *sharedMemory) collect(n *node) (queued uint64) {
 		kept := in.edges[:0]
 		for _, e := range in.edges {
 			st := e.Stats()
-			if lost := st.Dropped + st.Withheld - e.drops; lost > 0 {
+			// More than that is no count: somebody wrote over it.
+			if lost := st.Dropped + st.Withheld - e.drops; lost > 0 && lost < 1<<32 {
 				e.drops += lost
 				in.loseMany(in.sharedCause(), lost)
 			}

@@ -326,10 +326,21 @@ func (m *Member) resolve(p *packet) {
 func (m *Member) accuse(p *packet) {
 	if e := m.in[p.Edge]; e != nil {
 		m.s.trouble(e.route.From, e.id, p.Error)
+		e.distrust()
 		e.consumerGone()
 	} else if e := m.out[p.Edge]; e != nil {
 		m.s.trouble(e.route.To, e.id, p.Error)
+		e.distrust()
 		e.producerGone()
+	}
+}
+
+// distrust says that the edge's numbers are not to be believed any more.
+func (e *Edge) distrust() {
+	e.broken = true
+	e.lastSeen = EdgeStats{
+		ID: e.id, Producer: e.route.From.node, Output: e.route.Output,
+		Consumer: e.route.To.node, Input: e.route.Input, Tap: e.tap, Removed: true,
 	}
 }
 
@@ -349,6 +360,7 @@ type Edge struct {
 	handing  bool // its consumer has ended, and the producer does not know the next one yet
 	marked   bool // the consumer may see the end
 	removed  bool
+	broken   bool // somebody does not keep the rules there
 	lastSeen EdgeStats
 }
 
@@ -406,8 +418,10 @@ func (e *Edge) remove() {
 		return
 	}
 	e.handing = false
-	e.lastSeen = e.read()
-	e.lastSeen.Removed, e.lastSeen.Waiting, e.lastSeen.Queued = true, false, 0
+	if !e.broken {
+		e.lastSeen = e.read()
+		e.lastSeen.Removed, e.lastSeen.Waiting, e.lastSeen.Queued = true, false, 0
+	}
 	e.removed = true
 	e.attach()
 	e.mem.close()
@@ -448,7 +462,7 @@ type EdgeStats struct {
 	HeldBytes int64
 	Newest    uint64 // the sender's timestamp of the newest message, 0 before the first
 	Waiting   bool   // the sender waits for this edge's receiver
-	Removed   bool   // the edge is no more; these were its last numbers
+	Removed   bool   // the edge is no more; these were its last numbers, if it was trusted
 }
 
 // Stats of the edge as its producer last wrote them. They are claims: a process that
@@ -456,7 +470,7 @@ type EdgeStats struct {
 func (e *Edge) Stats() EdgeStats {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()
-	if e.removed {
+	if e.removed || e.broken {
 		return e.lastSeen
 	}
 	return e.read()
