@@ -125,7 +125,7 @@ func (w *world) boot(t *testing.T, prepare func(*simStore)) *simDaemon {
 	}
 	var tokens atomic.Int64
 	d, err := Open(Options{
-		Store: store, Log: log, Launcher: &simLauncher{w: w, dead: store.isDead},
+		Store: store, Log: log, Machine: w.machine, Vault: w.vault, Launcher: &simLauncher{w: w, dead: store.isDead},
 		NewToken: func() string { return fmt.Sprintf("tok-%d-%d", w.disk.Epoch(), tokens.Add(1)) },
 		Observe: func(string, time.Time, events.Event) {
 			if store.panics() {

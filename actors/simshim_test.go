@@ -292,6 +292,8 @@ func (s *simShim) handle(cmd link.Command, reply *link.Reply) error {
 				}
 			}
 		}
+	case cmd.Deliver != nil:
+		return s.deliverParam(cmd.Deliver)
 	case cmd.Stop != nil:
 		s.stop(cmd.Stop)
 	case cmd.Close != nil:

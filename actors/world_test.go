@@ -22,6 +22,11 @@ type world struct {
 	disk  *journal.Journal
 	flow  string
 	plays map[string]play
+	// machine and vault of its daemons, where there is a coordinator.
+	machine string
+	vault   Vault
+	// params that live processes were told, by node.
+	params map[string]map[string]string
 
 	mu      sync.Mutex
 	rng     *rand.Rand
