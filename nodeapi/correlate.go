@@ -10,7 +10,8 @@ import (
 var (
 	// ErrServerRestarted ends what waits for an answer of a node that restarted, failed
 	// or ended: what it was doing is lost (NodeRestarted, NodeFailed or InputClosed said
-	// so). If it restarted, ask again.
+	// so). If it restarted, ask again, with a deadline: what is sent before the new
+	// server is there reaches nobody.
 	ErrServerRestarted = errors.New("the server restarted or ended before it answered")
 	// ErrCanceled ends a call that was given up by Cancel or by closing its client.
 	ErrCanceled = errors.New("the call was given up")

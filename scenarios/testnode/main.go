@@ -13,6 +13,7 @@
 //	crash-below=2:3          exit with 3 while the restart count is below 2
 //	send=out:5:100ms         send 1, 2, ... 5 on out, this far apart (0: for ever)
 //	typed                    send arrays of types that are not declared (see typed.go)
+//	calls=3  serve           be the client or the server of a service (see service.go)
 //	recv=3                   wait for 3 inputs without a word
 //	events                   print every event until the end
 //	close-stdout             close stdout
@@ -130,6 +131,10 @@ func (t *testnode) asNode(name, arg string) error {
 		return t.send(arg)
 	case "typed":
 		return t.typed()
+	case "calls":
+		return t.calls(arg)
+	case "serve":
+		return t.serve()
 	case "recv":
 		n, err := strconv.Atoi(arg)
 		if err != nil {
