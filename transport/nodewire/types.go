@@ -103,7 +103,7 @@ func (a *ArrowType) check(depth int) error {
 		}
 		return a.Item.check(depth - 1)
 	case a.Item != nil || a.Fields != nil && a.Name != "Struct":
-		return fmt.Errorf("Arrow type %q has no parts", a.Name)
+		return fmt.Errorf("the Arrow type %q has no parts", a.Name)
 	case a.Name == "Struct":
 		seen := make(map[string]bool, len(a.Fields))
 		for i := range a.Fields {
