@@ -29,6 +29,9 @@ func listenControl(path string) (net.Listener, error) {
 // when its shim is up, which takes milliseconds.
 const listenPatience = 2 * time.Second
 
+// errRunEnded: the run is over.
+var errRunEnded = errors.New("the run has ended")
+
 // dialRun connects to the control socket of a live run.
 func dialRun(ctx context.Context, r *runRecord) (*ws.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -38,20 +41,21 @@ func dialRun(ctx context.Context, r *runRecord) (*ws.Client, error) {
 		if err == nil {
 			return c, nil
 		}
+		if fresh, readErr := readRunRecord(recordPath(r)); readErr == nil && !fresh.live {
+			return nil, fmt.Errorf("dataflow %s: %w", r.UUID, errRunEnded)
+		}
 		if !errors.Is(err, fs.ErrNotExist) || time.Since(begin) > listenPatience {
 			return nil, fmt.Errorf("dataflow %s runs (process %d), but its control socket does not answer: %w", r.UUID, r.PID, err)
 		}
 	}
 }
 
-// callRun makes one call to a live run.
+// callRun makes one call to a live run. ws.ErrLost: the run ended meanwhile.
 func callRun(ctx context.Context, r *runRecord, method string, params, out any) error {
 	c, err := dialRun(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	return c.Call(ctx, method, params, out)
 }

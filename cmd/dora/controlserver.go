@@ -21,8 +21,9 @@ type controlServer struct {
 
 func newControlServer(r *runner) *controlServer {
 	c := &controlServer{r: r, srv: ws.NewServer(ws.HelloResult{Version: version, Role: "run", PID: os.Getpid()})}
-	c.srv.Handle("list", c.list)
-	c.srv.Handle("nodes", c.nodes)
+	r.daemon.Serve(c.srv)
+	c.srv.Handle(ws.MethodList, c.list)
+	c.srv.Handle(ws.MethodNodes, c.nodes)
 	return c
 }
 
@@ -33,7 +34,7 @@ func (c *controlServer) list(ctx context.Context, _ *ws.Session, _ json.RawMessa
 	}
 	out := make([]ws.Dataflow, 0, len(flows))
 	for _, f := range flows {
-		d := ws.Dataflow{UUID: f.UUID, Name: f.Name, Status: f.Status, Nodes: len(f.Nodes), NodeIDs: f.Nodes, LogDir: c.r.logDir}
+		d := ws.Dataflow{UUID: f.UUID, Name: f.Name, Status: f.Status, Nodes: len(f.Nodes), NodeIDs: f.Nodes, LogDir: c.r.logDir, Path: f.Path}
 		if !f.StartedAt.IsZero() {
 			d.StartedAt = f.StartedAt.Format(time.RFC3339)
 		}

@@ -3,10 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,52 +69,22 @@ func statusMatches(want, status string) bool {
 	return strings.EqualFold(want, status)
 }
 
-// listDataflows asks the coordinator and every live run, and adds what ended within the
-// last day (all: whenever it ended).
+// listDataflows are the dataflows that run, and those that ended within the last day (all:
+// whenever they ended).
 func listDataflows(ctx context.Context, t *target, all bool) ([]ws.Dataflow, error) {
-	records, err := runRecords()
+	flows, err := findFlows(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	flows, answered, err := listCoordinator(ctx, t, all)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range records {
-		if r.live {
-			var of []ws.Dataflow
-			if err := callRun(ctx, r, "list", struct{}{}, &of); err == nil {
-				flows = append(flows, of...)
-				continue
-			} else if fresh, _ := readRunRecord(recordPath(r)); fresh == nil || fresh.live {
-				fmt.Fprintln(os.Stderr, "warning:", err)
-				continue
-			} else {
-				r = fresh // it ended while we asked
-			}
+	var out []ws.Dataflow
+	for _, f := range flows {
+		ended, err := time.Parse(time.RFC3339Nano, f.EndedAt)
+		if !f.live() && !all && err == nil && time.Since(ended) > listWindow {
+			continue
 		}
-		if ended := r.ended(); all || time.Since(ended) <= listWindow {
-			flows = append(flows, ws.Dataflow{UUID: r.UUID, Status: r.Status, Nodes: len(r.Nodes), Reason: r.Reason,
-				StartedAt: r.StartedAt.Format(time.RFC3339), LogDir: r.LogDir, NodeIDs: r.Nodes})
-		}
+		out = append(out, f.Dataflow)
 	}
-	if len(flows) == 0 && !answered {
-		return nil, errNothingFound
-	}
-	return flows, nil
-}
-
-// listCoordinator asks the coordinator; that there is none is an answer.
-func listCoordinator(ctx context.Context, t *target, all bool) (flows []ws.Dataflow, answered bool, err error) {
-	err = t.call(ctx, ws.MethodList, struct{}{}, &flows)
-	if errors.Is(err, errNoCoordinator) {
-		return nil, false, nil
-	}
-	flows = slices.DeleteFunc(flows, func(d ws.Dataflow) bool {
-		ended, err := time.Parse(time.RFC3339Nano, d.EndedAt)
-		return !all && err == nil && time.Since(ended) > listWindow
-	})
-	return flows, err == nil, err
+	return out, nil
 }
 
 func writeDataflows(w io.Writer, flows []ws.Dataflow, format string, quiet bool) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,64 +12,61 @@ import (
 )
 
 func newNodeCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "node", Short: "Inspect the nodes of a dataflow", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "node", Short: "Inspect, stop and restart the nodes of a dataflow", Args: cobra.NoArgs}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	cmd.AddCommand(newNodeListCmd(), newNodeInfoCmd())
+	cmd.AddCommand(newNodeListCmd(), newNodeInfoCmd(), newNodeStopCmd(), newNodeRestartCmd())
 	return cmd
 }
 
 func newNodeListCmd() *cobra.Command {
 	format := choiceFlag{value: "table", choices: []string{"table", "json"}}
-	var ref string
+	var d dataflowFlag
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List nodes with status, CPU, memory and restarts",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			nodes, err := nodesOf(cmd.Context(), ref)
+			nodes, err := listNodes(cmd, &d)
 			if err != nil {
 				return err
 			}
 			return writeNodes(cmd.OutOrStdout(), nodes, format.value)
 		},
 	}
-	cmd.Flags().StringVarP(&ref, "dataflow", "d", "", "UUID, unique UUID prefix or name (default: every running dataflow)")
+	d.addFlags(cmd)
+	cmd.Flags().Lookup("dataflow").Usage = "UUID, unique beginning of it, or name of the dataflow (default: every running one)"
 	cmd.Flags().VarP(&format, "format", "f", "output format: table or json (one object per line)")
 	return cmd
 }
 
-// nodesOf asks one live run, or all of them when ref is empty.
-func nodesOf(ctx context.Context, ref string) ([]ws.Node, error) {
-	records, err := runRecords()
-	if err != nil {
-		return nil, err
-	}
-	if ref != "" {
-		r, err := findRun(records, ref)
+// listNodes are the nodes of one dataflow, or of all that run.
+func listNodes(cmd *cobra.Command, d *dataflowFlag) ([]ws.Node, error) {
+	if d.ref != "" {
+		f, err := d.find(cmd, choice{verb: "list the nodes of", ended: true})
 		if err != nil {
 			return nil, err
 		}
-		if !r.live {
-			return nil, fmt.Errorf("dataflow %s is not running (%s)\n  hint: `dora events %s` shows what happened", r.UUID, strings.ToLower(r.Status), r.LogDir)
-		}
-		records = []*runRecord{r}
+		return f.nodes(cmd.Context())
 	}
-	var nodes []ws.Node
-	found := false
-	for _, r := range records {
-		if !r.live {
+	if err := d.t.resolve(cmd); err != nil {
+		return nil, err
+	}
+	flows, err := findFlows(cmd.Context(), &d.t)
+	if err != nil {
+		return nil, err
+	}
+	var all []ws.Node
+	for _, f := range flows {
+		if !f.live() {
 			continue
 		}
-		var of []ws.Node
-		if err := callRun(ctx, r, "nodes", struct{}{}, &of); err != nil {
+		nodes, err := f.nodes(cmd.Context())
+		if err != nil {
 			return nil, err
 		}
-		found, nodes = true, append(nodes, of...)
+		all = append(all, nodes...)
 	}
-	if !found {
-		return nil, errNothingFound
-	}
-	return nodes, nil
+	return all, nil
 }
 
 func writeNodes(w io.Writer, nodes []ws.Node, format string) error {
@@ -103,35 +99,24 @@ func writeNodes(w io.Writer, nodes []ws.Node, format string) error {
 
 func newNodeInfoCmd() *cobra.Command {
 	format := choiceFlag{value: "table", choices: []string{"table", "json"}}
-	var ref string
+	var d dataflowFlag
 	cmd := &cobra.Command{
 		Use:   "info <NODE>",
 		Short: "Show one node: status, inputs, outputs, metrics",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			records, err := runRecords()
+			f, err := d.find(cmd, choice{verb: "look into", ended: true})
 			if err != nil {
 				return err
 			}
-			r, err := findRun(records, ref)
+			n, err := f.node(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			nodes, err := nodesOf(cmd.Context(), r.UUID)
-			if err != nil {
-				return err
-			}
-			var ids []string
-			for _, n := range nodes {
-				if n.NodeID == args[0] {
-					return writeNodeInfo(cmd.OutOrStdout(), n, format.value)
-				}
-				ids = append(ids, n.NodeID)
-			}
-			return fmt.Errorf("no node %q in dataflow %s\n  hint: available nodes: %s", args[0], r.UUID, strings.Join(ids, ", "))
+			return writeNodeInfo(cmd.OutOrStdout(), n, format.value)
 		},
 	}
-	cmd.Flags().StringVarP(&ref, "dataflow", "d", "", "UUID, unique UUID prefix or name (default: the only running one)")
+	d.addFlags(cmd)
 	cmd.Flags().VarP(&format, "format", "f", "output format: table or json")
 	return cmd
 }

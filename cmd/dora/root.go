@@ -77,6 +77,7 @@ func newRootCmd() *cobra.Command {
 		newRunCmd(), newBuildCmd(), newValidateCmd(), newExpandCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
 		newEventsCmd(), newShimCmd(),
 		newUpCmd(), newDownCmd(), newStartCmd(), newStopCmd(), newRestartCmd(), newCoordinatorCmd(), newDaemonCmd(),
+		newStatusCmd(), newSystemCmd(),
 	)
 	wrapArgs(root)
 	return root

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -46,12 +47,11 @@ func newStopCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if ref == "" {
-				if ref, err = pickDataflow(cmd, &t, "stop"); err != nil || ref == "" {
-					return err
-				}
+			f, err := chooseFlow(cmd.Context(), &t, ref, choice{verb: "stop", changes: true})
+			if f == nil || err != nil {
+				return ignoreNone(err)
 			}
-			return stopDataflow(cmd, &t, ws.Stop{Dataflow: ref, Cause: "stop", Grace: grace.d, Force: force})
+			return stopDataflow(cmd, f, ws.Stop{Dataflow: f.UUID, Cause: "stop", Grace: grace.d, Force: force})
 		},
 	}
 	t.addFlags(cmd)
@@ -61,18 +61,27 @@ func newStopCmd() *cobra.Command {
 	return cmd
 }
 
-func stopDataflow(cmd *cobra.Command, t *target, stop ws.Stop) error {
+// ignoreNone: that nothing runs is what a stop wants.
+func ignoreNone(err error) error {
+	if errors.Is(err, errNoneRunning) {
+		fmt.Fprintln(os.Stderr, "No dataflows are running")
+		return nil
+	}
+	return err
+}
+
+func stopDataflow(cmd *cobra.Command, f *flow, stop ws.Stop) error {
 	ctx, cancel := notifyStop(cmd.Context())
 	defer cancel()
 	var o ws.Ordered
-	if err := t.callAgain(ctx, ws.MethodStop, stop, &o); err != nil {
+	if err := f.call(ctx, ws.MethodStop, stop, &o); err != nil {
 		return err
 	}
 	if !o.Delivered {
 		return fmt.Errorf("the daemon of machine %s is away: the stop of %s is recorded, and carried out when it is back\n  hint: `dora up` starts the daemon of this machine", o.Machine, o.UUID)
 	}
-	var res ws.Result
-	if err := t.callAgain(ctx, ws.MethodWait, ws.DataflowRef{Dataflow: o.UUID}, &res); err != nil {
+	res, err := f.wait(ctx)
+	if err != nil {
 		return err
 	}
 	if len(res.Killed) > 0 && !stop.Force {
@@ -81,33 +90,13 @@ func stopDataflow(cmd *cobra.Command, t *target, stop ws.Stop) error {
 	return verdict(res)
 }
 
-// pickDataflow is for commands that were given no dataflow: one that changes something
-// never guesses.
-func pickDataflow(cmd *cobra.Command, t *target, verb string) (string, error) {
-	var flows []ws.Dataflow
-	if err := t.call(cmd.Context(), ws.MethodList, struct{}{}, &flows); err != nil {
-		return "", err
-	}
-	var live []string
-	for _, d := range flows {
-		if d.EndedAt == "" {
-			live = append(live, fmt.Sprintf("  %s  %s", d.UUID, d.Name))
-		}
-	}
-	if len(live) == 0 {
-		fmt.Fprintln(os.Stderr, "No dataflows are running")
-		return "", nil
-	}
-	return "", usagef("say which dataflow to %s:\n%s", verb, strings.Join(live, "\n"))
-}
-
 func newRestartCmd() *cobra.Command {
 	var t target
 	var w which
 	var grace durationFlag
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "restart [UUID]",
+		Use:   "restart [UUID_OR_NAME]",
 		Short: "Stop a running dataflow and start it again, as it was started",
 		Long: `Stop a running dataflow and start it again under a new UUID, with the descriptor that the
 coordinator keeps (its file is not read again), its name and its parameters.`,
@@ -120,13 +109,15 @@ coordinator keeps (its file is not read again), its name and its parameters.`,
 			if err != nil {
 				return err
 			}
-			if ref == "" {
-				if ref, err = pickDataflow(cmd, &t, "restart"); err != nil || ref == "" {
-					return err
-				}
+			f, err := chooseFlow(cmd.Context(), &t, ref, choice{verb: "restart", changes: true})
+			if f == nil || err != nil {
+				return err
+			}
+			if f.run != nil {
+				return fmt.Errorf("dataflow %s belongs to a `dora run` (process %d), which runs it once\n  fix: `dora stop %s`, then `dora run %s`; a coordinator (`dora up`, `dora start`) can restart", f.UUID, f.run.PID, f.UUID, f.run.Path)
 			}
 			var r ws.Restarted
-			err = t.call(cmd.Context(), ws.MethodRestart, ws.Restart{Dataflow: ref, Grace: grace.d, Force: force, Env: capturedEnv()}, &r)
+			err = t.call(cmd.Context(), ws.MethodRestart, ws.Restart{Dataflow: f.UUID, Grace: grace.d, Force: force, Env: capturedEnv()}, &r)
 			if err != nil {
 				return err
 			}

@@ -115,7 +115,7 @@ func ensureToken(home string) (string, error) {
 const dialPatience = 5 * time.Second
 
 // errNoCoordinator: nobody listens there.
-var errNoCoordinator = errors.New("no coordinator")
+var errNoCoordinator = errors.New("connection refused")
 
 // dial connects to the coordinator as a command line.
 func (t *target) dial(ctx context.Context) (*ws.Client, error) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +64,9 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("PATH", strings.Join([]string{bin, filepath.Dir(python), os.Getenv("PATH")}, ":"))
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("DORA_COORDINATOR_PORT", freePort(t))
+			env.Setenv("DORA_AUTH_TOKEN", "")
+			env.Defer(func() { takeDown(t, env) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -71,6 +75,26 @@ func TestScripts(t *testing.T) {
 			"within": cmdWithin,
 		},
 	})
+}
+
+// freePort is a port for the coordinator of one script.
+func freePort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// takeDown ends the coordinator of a script that did not come to its end, with all below.
+func takeDown(t *testing.T, env *testscript.Env) {
+	cmd := exec.Command(filepath.Join(bin, "dora"), "down")
+	cmd.Env = env.Vars
+	if out, err := cmd.CombinedOutput(); err != nil && !strings.Contains(string(out), "nobody listens") {
+		t.Errorf("down: %v\n%s", err, out)
+	}
 }
 
 // code is the exit code of a command that must succeed, or fail with an error (1).
