@@ -20,6 +20,10 @@ import (
 // bin holds dora and testnode, built once.
 var bin string
 
+// toolEnv lets builds in a private home use the caches that are there already, and nothing
+// from the network.
+var toolEnv []string
+
 func TestMain(m *testing.M) {
 	code, err := buildAndRun(m)
 	if err != nil {
@@ -43,7 +47,26 @@ func buildAndRun(m *testing.M) (int, error) {
 			return 1, fmt.Errorf("build %s: %w", pkg, err)
 		}
 	}
+	if toolEnv, err = findTools(); err != nil {
+		return 1, err
+	}
 	return m.Run(), nil
+}
+
+func findTools() ([]string, error) {
+	env := []string{"GOFLAGS=-mod=mod", "GOPROXY=off", "GONOSUMDB=*", "GOWORK=off"}
+	for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
+		value, err := exec.Command("go", "env", key).Output()
+		if err != nil {
+			return nil, fmt.Errorf("go env %s: %w", key, err)
+		}
+		env = append(env, key+"="+strings.TrimSpace(string(value)))
+	}
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env GOMOD: %w", err)
+	}
+	return append(env, "MODULE="+filepath.Dir(strings.TrimSpace(string(mod)))), nil
 }
 
 func TestScripts(t *testing.T) {
@@ -67,6 +90,10 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DORA_COORDINATOR_PORT", freePort(t))
 			env.Setenv("DORA_AUTH_TOKEN", "")
 			env.Defer(func() { takeDown(t, env) })
+			for _, kv := range toolEnv {
+				k, v, _ := strings.Cut(kv, "=")
+				env.Setenv(k, v)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
