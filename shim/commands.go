@@ -84,6 +84,9 @@ func (s *Shim) execute(ss *session, c *link.Command, reply *link.Reply) (end boo
 		ss.mu.Unlock()
 	case c.State != nil:
 		reply.State = s.state()
+	case c.Tap != nil:
+		reply.Tap, err = s.router.Tap(*c.Tap)
+		return false, err
 	case c.End != nil:
 		return true, nil
 	default:

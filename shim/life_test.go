@@ -24,7 +24,7 @@ func (d *daemon) again(epoch uint64) *daemon {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	next := &daemon{t: d.t, h: h, epoch: epoch, facts: make(chan link.Fact, 1000), replies: make(chan *link.Reply, 100)}
+	next := &daemon{t: d.t, h: h, epoch: epoch, facts: make(chan link.Fact, 1000), replies: make(chan *link.Reply, 100), logs: d.logs}
 	go next.read()
 	d.t.Cleanup(func() { h.Close() })
 	return next

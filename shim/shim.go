@@ -16,7 +16,7 @@ import (
 )
 
 // capabilities of this shim. A daemon asks for these, never for a version.
-var capabilities = []string{"spawn", "plan", "stop", "deliver", "logs", "state"}
+var capabilities = []string{"spawn", "plan", "stop", "deliver", "logs", "state", "tap"}
 
 // Shim is the state of the process. Lock order: mu, then the facts' lock. The router is
 // only called without mu where it may wait (Exited); it may report at any time, because

@@ -81,6 +81,7 @@ type output struct {
 	direct atomic.Bool
 	seen   atomic.Bool
 	routed atomic.Uint64 // messages that came by the router
+	tapped atomic.Bool   // somebody looks on by shared memory
 }
 
 // input is one input of a node. Its mutable fields belong to node.mu.

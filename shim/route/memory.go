@@ -41,13 +41,16 @@ const (
 // before the supervisor's.
 type sharedMemory struct {
 	r      *Router
-	sup    *shm.Supervisor // nil if no Go node can be there, or the system has none
+	sup    *shm.Supervisor // nil if the system has no such thing
 	socket string
 	stop   chan struct{}
 
 	mu  sync.Mutex
 	own *shm.Endpoint // sends what the router itself makes of log lines
 	me  *shm.Member
+
+	taps   []*tap
+	active chan struct{} // somebody takes part
 
 	troubles chan shm.Trouble
 }
@@ -73,9 +76,7 @@ type inEdge struct {
 func (m *sharedMemory) open(r *Router) error {
 	m.r = r
 	m.stop = make(chan struct{})
-	if !slices.ContainsFunc(r.order, func(n *node) bool { return n.goProgram || n.dynamic }) {
-		return nil
-	}
+	m.active = make(chan struct{}, 1)
 	m.troubles = make(chan shm.Trouble, 256)
 	sup, err := shm.NewSupervisor(shm.SupervisorOptions{SendTimeout: r.holdFor, Grace: leaveGrace, Trouble: func(t shm.Trouble) {
 		select {
@@ -86,15 +87,16 @@ func (m *sharedMemory) open(r *Router) error {
 	if errors.Is(err, shm.ErrUnsupported) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("route: shared memory: %w", err)
-	}
 	var name [8]byte
 	_, _ = rand.Read(name[:]) // never fails
 	// Without a file: nothing is left whatever happens.
 	m.socket = "@dora-" + hex.EncodeToString(name[:])
-	if err := sup.Listen(m.socket); err != nil {
-		return fmt.Errorf("route: %w", err)
+	if err == nil {
+		err = sup.Listen(m.socket)
+	}
+	if err != nil {
+		r.warn("", fmt.Sprintf("no shared memory for Go nodes, so their messages go over connections, which is slower: %v", err))
+		return nil
 	}
 	m.sup = sup
 	r.wg.Add(1)
@@ -152,6 +154,7 @@ func (m *sharedMemory) join(n *node) error {
 	if err != nil {
 		return fmt.Errorf("route: %w", err)
 	}
+	m.activate()
 	n.place = place{member: member, told: n.place.told}
 	if err := m.connect(n); err != nil {
 		return err
@@ -182,7 +185,16 @@ func (m *sharedMemory) connect(n *node) error {
 			}
 		}
 	}
+	m.tapAgain(n)
 	return nil
+}
+
+// activate starts the counting of drops.
+func (m *sharedMemory) activate() {
+	select {
+	case m.active <- struct{}{}:
+	default:
+	}
 }
 
 // edge connects an input with its producer, if both have their place.
@@ -469,11 +481,17 @@ func (n *node) tell(e *nodewire.Event) bool {
 // watch counts drops and tells of troubles.
 func (m *sharedMemory) watch() {
 	defer m.r.wg.Done()
-	tick := time.NewTicker(collectEvery)
-	defer tick.Stop()
+	var tick <-chan time.Time
 	for {
 		select {
-		case <-tick.C:
+		case <-m.active:
+			if tick == nil {
+				t := time.NewTicker(collectEvery)
+				defer t.Stop()
+				tick = t.C
+			}
+		case <-tick:
+			m.dropTaps()
 			for _, n := range m.r.order {
 				m.collect(n)
 			}

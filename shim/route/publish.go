@@ -29,7 +29,7 @@ func (r *Router) publish(o *output, m *message, s *session) {
 	o.routed.Add(1)
 	var room [8]*input
 	waiting := room[:0]
-	shared := false
+	shared := o.tapped.Load()
 	for _, in := range o.consumers {
 		if in.node.shared.Load() {
 			shared = true

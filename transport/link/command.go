@@ -29,6 +29,7 @@ type Command struct {
 	Ack     *Ack          `json:"ack,omitempty"`
 	Logs    *Logs         `json:"logs,omitempty"`
 	State   *StateQuery   `json:"state,omitempty"`
+	Tap     *Tap          `json:"tap,omitempty"`
 	End     *End          `json:"end,omitempty"`
 }
 
@@ -251,6 +252,25 @@ type Ack struct {
 // Logs switches live log lines of this connection on or off.
 type Logs struct {
 	On bool `json:"on"`
+}
+
+// Tap asks for a place from which outputs of running nodes can be read (answered by
+// Reply.Tap). An onlooker never slows a sender: what it does not take in time is dropped
+// and counted. A node has at most 4. The tap ends with the connection of whoever took the
+// place, or if nobody takes it within 10 s. It outlives restarts of the nodes.
+//
+// Outputs that official nodes send to each other directly cannot be tapped, unless the
+// dataflow was started with Load.Debug.
+type Tap struct {
+	Outputs []TapOutput `json:"outputs"`
+	// Queue is how many messages of each output may wait; 0 means 10.
+	Queue int `json:"queue,omitempty"`
+}
+
+// TapOutput is one output to be read. In the tap it is the input "node/output".
+type TapOutput struct {
+	Node   string `json:"node"`
+	Output string `json:"output"`
 }
 
 // StateQuery asks for the State in the reply.

@@ -32,6 +32,15 @@ type Reply struct {
 	ID    uint64 `json:"id"`
 	Error string `json:"error,omitempty"`
 	State *State `json:"state,omitempty"`
+	// Tap is where to connect (package shm) for a Tap command.
+	Tap *TapPlace `json:"tap,omitempty"`
+}
+
+// TapPlace is a control socket of package shm and the token to say there. A message's
+// metadata is that of the node protocol, its payload one Arrow IPC stream.
+type TapPlace struct {
+	Socket string `json:"socket"`
+	Token  string `json:"token"`
 }
 
 // Fact is something that happened. Exactly one of the pointers is set.

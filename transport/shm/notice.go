@@ -47,6 +47,13 @@ func (m *Member) Connected() bool {
 	return m.conn != nil
 }
 
+// Left says whether the process has ended.
+func (m *Member) Left() bool {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	return m.left
+}
+
 // notice is a notice on its way through a Reader.
 type notice struct {
 	data   []byte
