@@ -67,9 +67,11 @@ func TestGoalWithFeedbackCancelAndResult(t *testing.T) {
 	if ev, err := n.Recv(t.Context()); err != nil || ev.(*Input).ID != "data" {
 		t.Errorf("the loop got %v, %v", ev, err)
 	}
-	d.give(inputEvent("data", nil, nil))
-	if _, err := n.Recv(t.Context()); err != nil { // the late feedback came before it
-		t.Fatal(err)
+	for c.Stats().Late == 0 { // it comes on another input than these
+		d.give(inputEvent("data", nil, nil))
+		if _, err := n.Recv(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if s := c.Stats(); s != (CallStats{Started: 1, Answered: 1, Late: 1}) {
 		t.Errorf("stats %+v", s)
