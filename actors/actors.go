@@ -80,6 +80,9 @@ type Options struct {
 	FinishGrace time.Duration
 	// MaxPending is DefaultMaxPending if zero.
 	MaxPending int
+	// Verified: the store was opened just now, and its open verifies everything (a Badger
+	// store), so that it is not read a second time.
+	Verified bool
 	// Vault keeps the environments of dataflows (nil: none is kept, and a dataflow whose
 	// shim and daemon were both killed does not come back by itself).
 	Vault Vault

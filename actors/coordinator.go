@@ -39,6 +39,8 @@ type CoordinatorOptions struct {
 	Deadline time.Duration
 	// MaxPending is DefaultMaxPending if zero.
 	MaxPending int
+	// Verified: as in Options.
+	Verified bool
 	// Vault keeps the environments of dataflows until they are over.
 	Vault Vault
 	// Observe, if set, is told of every event as soon as it is durable.

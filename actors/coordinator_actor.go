@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,8 +151,8 @@ func (c *Coordinator) nudgeMachine(machine string) {
 // coordinator is here.
 func (c *Coordinator) recover() error {
 	store := c.opts.Store
-	if err := store.Verify(context.Background()); err != nil {
-		return fmt.Errorf("the journal cannot be trusted: %w", err)
+	if err := verify(store, c.opts.Verified); err != nil {
+		return err
 	}
 	var err error
 	if c.env.epoch, err = store.RaiseEpoch(); err != nil {

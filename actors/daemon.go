@@ -30,6 +30,10 @@ type Daemon struct {
 	led    ledger // of the daemon's own stream
 	obeyed obeyed
 
+	// final are snapshots of streams that have ended, taken after the recovery: the next
+	// one need not replay them.
+	final []func()
+
 	newsMu sync.Mutex
 	newsC  chan struct{} // see news
 
@@ -104,7 +108,28 @@ func Open(opts Options) (*Daemon, error) {
 	d.root = root
 	begun := make(chan error, 1)
 	d.tell(root, pingMsg{begun})
+	if len(d.final) > 0 {
+		d.goroutines.Go(d.takeFinal)
+	}
 	return d, <-begun
+}
+
+// finalPause is left between two snapshots, each of which is a write to the disk.
+const finalPause = 10 * time.Millisecond
+
+// takeFinal keeps the states of what has ended, without hurry.
+func (d *Daemon) takeFinal() {
+	for _, take := range d.final {
+		woken := make(chan struct{})
+		t := d.env.clock.AfterFunc(finalPause, func() { close(woken) })
+		select {
+		case <-woken:
+			take()
+		case <-d.ctx.Done():
+			t.Stop()
+			return
+		}
+	}
 }
 
 // Epoch of this daemon: it is in every command to a shim.

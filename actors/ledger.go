@@ -193,6 +193,11 @@ func (l *ledger) snapshot(state any) {
 	if len(l.held) > 0 || l.version < l.saved+snapshotEvery {
 		return
 	}
+	l.snapshotNow(state)
+}
+
+// snapshotNow keeps the state as it is after the last event.
+func (l *ledger) snapshotNow(state any) {
 	l.saved = l.version // also if it fails: it is only a shorter way, try at the next one
 	raw, err := json.Marshal(state)
 	if err == nil {

@@ -18,8 +18,8 @@ import (
 // states ask for and what the shims report.
 func (d *Daemon) recover() error {
 	store := d.opts.Store
-	if err := store.Verify(context.Background()); err != nil {
-		return fmt.Errorf("the journal cannot be trusted: %w", err)
+	if err := verify(store, d.opts.Verified); err != nil {
+		return err
 	}
 	version, err := store.Version(d.led.stream)
 	if err != nil {
@@ -49,6 +49,16 @@ func (d *Daemon) recover() error {
 	return nil
 }
 
+func verify(store journal.Store, verified bool) error {
+	if verified {
+		return nil
+	}
+	if err := store.Verify(context.Background()); err != nil {
+		return fmt.Errorf("the journal cannot be trusted: %w", err)
+	}
+	return nil
+}
+
 // replay reads all dataflows and their nodes.
 func (d *Daemon) replay() error {
 	prefix := events.DataflowStream("")
@@ -71,6 +81,10 @@ func (d *Daemon) replayFlow(uuid string) error {
 	if _, err := led.load(&s, func(r record) { s = s.apply(r) }); err != nil {
 		return err
 	}
+	var states []func() // that are worth a snapshot
+	if led.version > led.saved {
+		states = append(states, func() { led.snapshotNow(s) })
+	}
 	if s.CreatedAt.IsZero() {
 		return fmt.Errorf("stream %s does not begin with DataflowCreated: %w", led.stream, journal.ErrDamaged)
 	}
@@ -92,6 +106,9 @@ func (d *Daemon) replayFlow(uuid string) error {
 			return err
 		}
 		f.views[id] = v
+		if led.version > led.saved {
+			states = append(states, func() { led.snapshotNow(v) })
+		}
 	}
 	f.publishFlow(s)
 	f.orders.Store(f.cfg.orders(s, f.views))
@@ -102,6 +119,9 @@ func (d *Daemon) replayFlow(uuid string) error {
 	}
 	if s.Finished != nil && (!s.Shim.up() || d.adopter() == nil) {
 		f.markGone()
+		if d.adopter() != nil {
+			d.final = append(d.final, states...)
+		}
 	}
 	d.flows[uuid] = f
 	d.order = append(d.order, uuid)

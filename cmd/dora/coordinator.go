@@ -168,7 +168,7 @@ func (o *coordinatorOptions) run(ctx context.Context, ready *os.File) error {
 		}
 	}
 	c, err := actors.OpenCoordinator(actors.CoordinatorOptions{Store: store, Log: log, Version: version, PID: os.Getpid(), BootID: folder.BootID(),
-		NewUUID: func() string { return uuid.Must(uuid.NewV7()).String() }, Deadline: o.deadline.d, Vault: vault})
+		NewUUID: func() string { return uuid.Must(uuid.NewV7()).String() }, Deadline: o.deadline.d, Vault: vault, Verified: true})
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (o *daemonOptions) run(ctx context.Context, ready *os.File) error {
 	sweep := newSweeper(launcher)
 	defer sweep.stop()
 	d, err := actors.Open(actors.Options{Store: store, Log: log, Machine: o.machine, Version: version, PID: os.Getpid(), BootID: folder.BootID(),
-		Launcher: launcher, NewToken: newToken, Vault: vault, Observe: sweep.observe})
+		Launcher: launcher, NewToken: newToken, Vault: vault, Verified: true, Observe: sweep.observe})
 	if err != nil {
 		return err
 	}

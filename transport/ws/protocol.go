@@ -15,6 +15,15 @@ const (
 	MaxConnections = 256
 )
 
+// Limits of one connection to a server. A client that says hello and sends faster than
+// MaxRate requests a second (after a burst of MaxBurst) gets CodeRate; one with MaxOpen
+// requests that are not answered yet is not read from until one is.
+const (
+	MaxRate  = 500
+	MaxBurst = 1000
+	MaxOpen  = 128
+)
+
 // Path of the WebSocket endpoint.
 const Path = "/api/control"
 
@@ -62,6 +71,7 @@ const (
 	CodeUnauthorized  = "unauthorized"   // token missing or wrong
 	CodeUnknownMethod = "unknown_method" // no such method
 	CodeBadRequest    = "bad_request"    // malformed frame or parameters
+	CodeRate          = "rate"           // too many requests
 	CodeInternal      = "internal"       // a handler failed without an Error of its own
 )
 

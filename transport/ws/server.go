@@ -149,8 +149,47 @@ func (s *Session) Call(ctx context.Context, method string, params, out any) erro
 	})
 }
 
-// writeTimeout bounds one write to a client that does not read.
-const writeTimeout = 10 * time.Second
+const (
+	// writeTimeout bounds one write to a client that does not read.
+	writeTimeout = 10 * time.Second
+	// helloTimeout bounds the wait for the first frame.
+	helloTimeout = 5 * time.Second
+	// A client that shows no sign of life, not even an answer to a ping, is gone.
+	pingEvery   = 3 * time.Second
+	lifeTimeout = 10 * time.Second
+)
+
+// bucket admits MaxRate requests a second, and MaxBurst at once.
+type bucket struct {
+	tokens float64
+	last   time.Time
+}
+
+func (b *bucket) take(now time.Time) bool {
+	b.tokens = min(MaxBurst, b.tokens+now.Sub(b.last).Seconds()*MaxRate)
+	b.last = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+// keepAlive pings the client until the connection ends.
+func (s *Session) keepAlive(ctx context.Context) {
+	t := time.NewTicker(pingEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			if s.c.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout)) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // Push sends an event to this client.
 func (s *Session) Push(event string, payload any) error {
@@ -175,10 +214,23 @@ func (s *Session) serve(ctx context.Context, srv *Server) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer wg.Wait()
 	defer cancel()
+	wg.Go(func() { s.keepAlive(ctx) })
+	_ = s.c.SetReadDeadline(time.Now().Add(helloTimeout))
+	s.c.SetPongHandler(func(string) error {
+		if greeted {
+			_ = s.c.SetReadDeadline(time.Now().Add(lifeTimeout))
+		}
+		return nil
+	})
+	rate := bucket{tokens: MaxBurst, last: time.Now()}
+	open := make(chan struct{}, MaxOpen)
 	for {
 		_, raw, err := s.c.ReadMessage()
 		if err != nil {
 			return
+		}
+		if greeted {
+			_ = s.c.SetReadDeadline(time.Now().Add(lifeTimeout))
 		}
 		var f Frame
 		if err := json.Unmarshal(raw, &f); err != nil || f.ID == "" {
@@ -198,9 +250,23 @@ func (s *Session) serve(ctx context.Context, srv *Server) {
 				return
 			}
 			greeted = true
+			_ = s.c.SetReadDeadline(time.Now().Add(lifeTimeout))
 			continue
 		}
-		wg.Go(func() { _ = s.write(srv.answer(ctx, s, req)) })
+		if !rate.take(time.Now()) {
+			_ = s.write(Frame{ID: req.ID, Error: &Error{Code: CodeRate, Hint: "wait a little",
+				Message: Errorf("", "more than %d requests in a second on one connection", MaxRate).Message}})
+			continue
+		}
+		select {
+		case open <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		wg.Go(func() {
+			defer func() { <-open }()
+			_ = s.write(srv.answer(ctx, s, req))
+		})
 	}
 }
 

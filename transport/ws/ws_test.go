@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -278,4 +280,82 @@ func raw(t *testing.T, target Target, h http.Header) *websocket.Conn {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func TestTooManyRequestsAreRefused(t *testing.T) {
+	target := serve(t, func(s *Server) {
+		s.Handle("nothing", func(context.Context, *Session, json.RawMessage) (any, error) { return nil, nil })
+	})
+	c, err := Dial(ctx(t), target, HelloParams{Role: "cli"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	refused := 0
+	for range 3 * MaxBurst {
+		var e *Error
+		if err := c.Call(ctx(t), "nothing", nil, nil); errors.As(err, &e) && e.Code == CodeRate {
+			refused++
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing was refused")
+	}
+	time.Sleep(20 * time.Millisecond)
+	if err := c.Call(ctx(t), "nothing", nil, nil); err != nil {
+		t.Errorf("a little later: %v", err)
+	}
+}
+
+func TestOpenRequestsHoldTheClientBack(t *testing.T) {
+	hold := make(chan struct{})
+	var running, most atomic.Int64
+	target := serve(t, func(s *Server) {
+		s.Handle("wait", func(ctx context.Context, _ *Session, _ json.RawMessage) (any, error) {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+			return nil, nil
+		})
+	})
+	c, err := Dial(ctx(t), target, HelloParams{Role: "cli"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var wg sync.WaitGroup
+	for range 2 * MaxOpen {
+		wg.Go(func() {
+			if err := c.Call(ctx(t), "wait", nil, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for running.Load() < MaxOpen {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond)
+	close(hold)
+	wg.Wait()
+	if most.Load() > MaxOpen {
+		t.Errorf("%d requests were open at once", most.Load())
+	}
+}
+
+func TestSilentClientsAreDropped(t *testing.T) {
+	target := serve(t, nil)
+	c := raw(t, target, nil)
+	defer c.Close()
+	begin := time.Now()
+	if _, _, err := c.ReadMessage(); err == nil {
+		t.Error("a frame without a hello")
+	}
+	if took := time.Since(begin); took > helloTimeout+3*time.Second {
+		t.Errorf("it was held for %v", took)
+	}
 }
