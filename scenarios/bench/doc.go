@@ -15,8 +15,9 @@
 //   - One-way latency: t0 is read when the payload is complete, right before the send call:
 //     in the sender's own memory, or for a loan in shared memory; t1 when the receiver's code
 //     holds the message. Both clocks are CLOCK_MONOTONIC.
-//   - A figure counts only if the run ended with exit code 0 and what arrived is byte for byte
-//     what was sent, once. Losses and changes of order, which official nodes allow themselves,
+//   - A figure counts only if the run ended with exit code 0 and what arrived is what was
+//     sent, once: byte for byte between Python nodes, by both ends and a word of each cache
+//     line between native ones. Losses and changes of order, which official nodes allow themselves,
 //     are counted. Where there are many of them, or messages queue up behind one another, it is
 //     no latency of single messages: the row starts over at half the rate for all contenders.
 //   - Every run has a folder and a DORA_HOME of its own, which are gone afterwards, and an

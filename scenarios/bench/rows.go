@@ -24,14 +24,14 @@ const peerPool = 64 << 20
 // How often what is measured, in full and in the short form.
 const (
 	fullRounds  = 15
-	shortRounds = 3
+	shortRounds = 2
 )
 
 // allRows is what the benchmark measures, in the order of the table. Limits are ratios
 // ours/peer of the medians.
 func allRows(w *workshop, short bool) []row {
 	e := extent{short}
-	small, count16, count40 := e.of(100, 40), e.of(10, 4), e.of(6, 3)
+	small, count16, count40 := e.of(60, 30), e.of(10, 4), e.of(6, 3)
 	ms := time.Millisecond
 	rows := slices.Concat(roundTripRows(w, e), pacedRows(w, e), rateRows(w, e), fanOutRows(w, e), cpuRows(w, e), mixedRows(w, e))
 	return append(rows,

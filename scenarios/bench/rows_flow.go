@@ -59,10 +59,10 @@ func pace300(bytes, count int) pace {
 
 // pacedRows compare one-way latencies.
 func pacedRows(w *workshop, e extent) []row {
-	n, large := e.of(90, 40), e.of(20, 8)
+	n, large := e.of(60, 30), e.of(12, 6)
 	at16 := pace300(16<<20, large)
-	at16.warmUp = 10
 	at4 := pace300(4<<20, large)
+	at4.warmUp, at16.warmUp = 5, 5
 	return []row{
 		pacedRow(w, "paced-8B", pace300(8, n), 1.0/3, 0),
 		pacedRow(w, "paced-4KiB", pace300(4<<10, n), 1.0/3, 0),
@@ -200,7 +200,7 @@ func rateRows(w *workshop, e extent) []row {
 }
 
 func (e extent) flood(bytes int) flood {
-	return flood{bytes: bytes, length: e.time(400*time.Millisecond, 250*time.Millisecond), warm: 150 * time.Millisecond}
+	return flood{bytes: bytes, length: e.time(300*time.Millisecond, 200*time.Millisecond), warm: 120 * time.Millisecond}
 }
 
 func messageRateRow(w *workshop, e extent) row {
@@ -246,7 +246,7 @@ func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy f
 
 // fanOutRows send to several receivers at once.
 func fanOutRows(w *workshop, e extent) []row {
-	p := pace{bytes: 64 << 10, every: 10 * time.Millisecond, count: e.of(50, 20), warmUp: warmPaced}
+	p := pace{bytes: 64 << 10, every: 10 * time.Millisecond, count: e.of(40, 20), warmUp: 20}
 	return []row{fanOutRow(w, 1, p, 0), fanOutRow(w, 4, p, 0), fanOutRow(w, 16, p, 0.5)}
 }
 
@@ -267,7 +267,7 @@ func fanOutRow(w *workshop, receivers int, p pace, limit float64) row {
 
 // mixedRows put a Go node between official ones.
 func mixedRows(w *workshop, e extent) []row {
-	n := e.of(100, 40)
+	n := e.of(60, 30)
 	small := pace{bytes: 8, every: 10 * time.Millisecond, count: n, warmUp: 10}
 	large := pace{bytes: 1 << 20, every: 10 * time.Millisecond, count: n, warmUp: 10}
 	return []row{mixedRow(w, "mixed-8B", small), mixedRow(w, "mixed-1MiB", large)}

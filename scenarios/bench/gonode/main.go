@@ -10,7 +10,8 @@
 //	relay         passes every message on unchanged, with its parameters
 //	idle          stays connected for BENCH_MILLIS without sending
 //
-// BENCH_HOW=loan builds the payload in shared memory. What it leaves is `<node id>.json` in BENCH_OUT. Times are nanoseconds of CLOCK_MONOTONIC.
+// BENCH_HOW=loan builds the payload in shared memory, ends writes its ends there alone. What
+// it leaves is `<node id>.json` in BENCH_OUT. Times are nanoseconds of CLOCK_MONOTONIC.
 // rust/src/flow.rs is the same for the real dora.
 package main
 
@@ -71,7 +72,7 @@ func registerAndExit() error {
 type settings struct {
 	size, count         int
 	every, length, warm int64
-	loan, acked         bool
+	loan, ends, acked   bool
 }
 
 func settingsFromEnv(role string) (settings, error) {
@@ -83,7 +84,8 @@ func settingsFromEnv(role string) (settings, error) {
 		}
 		return v * unit
 	}
-	s := settings{loan: os.Getenv("BENCH_HOW") == "loan", acked: os.Getenv("BENCH_ACKED") == "1"}
+	how := os.Getenv("BENCH_HOW")
+	s := settings{loan: how == "loan" || how == "ends", ends: how == "ends", acked: os.Getenv("BENCH_ACKED") == "1"}
 	if role == "relay" {
 		return s, nil
 	}

@@ -10,7 +10,8 @@
 //!
 //! What it leaves is `<node id>.json` in BENCH_OUT. Times are nanoseconds of CLOCK_MONOTONIC.
 //! A payload of n bytes begins and ends with the number of the message; between them the
-//! 8-byte word i is i * SPREAD. BENCH_HOW=loan builds it in dora's own memory.
+//! 8-byte word i is i * SPREAD. BENCH_HOW=loan builds it in dora's own memory,
+//! BENCH_HOW=ends writes its ends there alone.
 use std::{env, fs, path::Path, thread, time::Duration};
 
 use dora_node_api::{
@@ -73,6 +74,7 @@ struct Bench {
     out: DataId,
     size: usize,
     loan: bool,
+    ends: bool,
     own: Vec<u8>,
 }
 
@@ -81,9 +83,11 @@ impl Bench {
     fn send(&mut self, seq: u64) -> eyre::Result<i64> {
         let none = MetadataParameters::default();
         if self.loan {
-            let mut t0 = 0;
+            let (mut t0, ends) = (0, self.ends);
             self.node.send_output_raw(self.out.clone(), none, self.size, |data| {
-                fill(data);
+                if !ends {
+                    fill(data);
+                }
                 stamp(data, seq);
                 t0 = now();
             })?;
@@ -229,10 +233,11 @@ fn main() -> eyre::Result<()> {
     fill(&mut own);
     let (node, events) = DoraNode::init_from_env()?;
     let out = if role == "echo" || role == "receive" { "pong" } else { "data" };
-    let loan = env::var("BENCH_HOW").is_ok_and(|how| how == "loan");
+    let how = env::var("BENCH_HOW").unwrap_or_default();
+    let (loan, ends) = (how == "loan" || how == "ends", how == "ends");
     let acked = env::var("BENCH_ACKED").is_ok_and(|acked| acked == "1");
     let file = format!("{}.json", node.id());
-    let mut bench = Bench { node, events, out: DataId::from(out.to_owned()), size, loan, own };
+    let mut bench = Bench { node, events, out: DataId::from(out.to_owned()), size, loan, ends, own };
     let paced = number("BENCH_EVERY_US")? > 0;
     let result = match role.as_str() {
         "send" if paced => bench.paced(acked)?,
