@@ -131,7 +131,7 @@ func roundTripRows(w *workshop, e extent) []row {
 		roundTripRow(w, "rtt-1MiB", 1<<20, mid),
 		roundTripRow(w, "rtt-4MiB", 4<<20, large),
 		roundTripRow(w, "rtt-16MiB", 16<<20, large),
-		loanRow(w, large),
+		loanRow(w, small),
 	}
 }
 
@@ -179,8 +179,8 @@ func loanRow(w *workshop, count int) row {
 		name: "rtt-loan", load: "round trip / 2 of loans, answer 8 B", unit: "us", prepare: all(w.preparePython, w.prepareGoNode),
 		contenders: func() []contender {
 			return []contender{
-				{at16, w.roundTrip(w.oursFlow().inPlace(), 16<<20, count, 10)},
-				{at64, w.roundTrip(w.oursFlow().inPlace(), 64<<10, count, 10)},
+				{at16, w.roundTrip(w.oursFlow().inPlace(), 16<<20, count, warmTrips)},
+				{at64, w.roundTrip(w.oursFlow().inPlace(), 64<<10, count, warmTrips)},
 			}
 		},
 		comparisons: []comparison{{subject: at16, peer: at64, limit: 1.5}},
@@ -268,8 +268,8 @@ func fanOutRow(w *workshop, receivers int, p pace, limit float64) row {
 // mixedRows put a Go node between official ones.
 func mixedRows(w *workshop, e extent) []row {
 	n := e.of(60, 30)
-	small := pace{bytes: 8, every: 10 * time.Millisecond, count: n, warmUp: 10}
-	large := pace{bytes: 1 << 20, every: 10 * time.Millisecond, count: n, warmUp: 10}
+	small := pace{bytes: 8, every: 10 * time.Millisecond, count: n, warmUp: warmPaced}
+	large := pace{bytes: 1 << 20, every: 10 * time.Millisecond, count: n, warmUp: warmPaced}
 	return []row{mixedRow(w, "mixed-8B", small), mixedRow(w, "mixed-1MiB", large)}
 }
 
