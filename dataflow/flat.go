@@ -99,11 +99,11 @@ func (d *Descriptor) flatNode(n *Node) yaml.MapSlice {
 	}
 	switch {
 	case n.SingleOperator && len(n.Operators) == 1:
-		s.set("operator", flatOperator(n.Operators[0]))
+		s.set("operator", d.flatOperator(n.Operators[0]))
 	case n.Kind == KindOperators:
 		var list []yaml.MapSlice
 		for _, op := range n.Operators {
-			list = append(list, flatOperator(op))
+			list = append(list, d.flatOperator(op))
 		}
 		s.set("operators", list)
 	}
@@ -113,9 +113,9 @@ func (d *Descriptor) flatNode(n *Node) yaml.MapSlice {
 	switch n.Kind {
 	case KindOperators: // the operators have them
 	case KindModule:
-		s.set("inputs", flatInputs(n.Inputs))
+		s.set("inputs", d.flatInputs(n.Inputs))
 	default:
-		s.ports(&n.Ports)
+		s.ports(d, &n.Ports)
 	}
 	s.build(n.Build)
 	s.logging(&n.Logging)
@@ -197,7 +197,7 @@ func flatDeploy(d *Deploy) any {
 	return yaml.MapSlice(s)
 }
 
-func flatOperator(o *Operator) yaml.MapSlice {
+func (d *Descriptor) flatOperator(o *Operator) yaml.MapSlice {
 	var s section
 	s.set("id", o.ID)
 	s.set("name", orNull(o.Name))
@@ -207,7 +207,7 @@ func flatOperator(o *Operator) yaml.MapSlice {
 	} else {
 		s.text(string(o.Source), o.Location)
 	}
-	s.ports(&o.Ports)
+	s.ports(d, &o.Ports)
 	s.build(o.Build)
 	s.logging(&o.Logging)
 	return yaml.MapSlice(s)
@@ -233,7 +233,7 @@ func (s *section) logging(l *Logging) {
 	}
 }
 
-func (s *section) ports(p *Ports) {
+func (s *section) ports(d *Descriptor, p *Ports) {
 	outputs := []string{}
 	for _, o := range p.Outputs {
 		outputs = append(outputs, o.ID)
@@ -241,7 +241,7 @@ func (s *section) ports(p *Ports) {
 	s.set("outputs", outputs)
 	s.portTexts("output_types", p.OutputTypes)
 	s.portTexts("output_framing", p.OutputFraming)
-	s.set("inputs", flatInputs(p.Inputs))
+	s.set("inputs", d.flatInputs(p.Inputs))
 	s.portTexts("input_types", p.InputTypes)
 	if len(p.OutputMetadata) > 0 {
 		var m section
@@ -264,12 +264,14 @@ func (s *section) portTexts(key string, list []PortText) {
 	s.set(key, yaml.MapSlice(m))
 }
 
-func flatInputs(list []*Input) yaml.MapSlice {
+func (d *Descriptor) flatInputs(list []*Input) yaml.MapSlice {
 	s := section{}
 	for _, in := range list {
 		source := in.Source.String()
 		if in.Source.Kind == SourceTimer {
 			source = in.Source.Text // as it was written: hz/30 is no whole number of nanoseconds
+		} else if from := d.Node(in.Source.Node); from != nil && from.SingleOperator {
+			source = from.ID + "/" + portOf(in.Source.Output) // dora 1.1 knows no other form
 		}
 		long := section{{Key: "source", Value: source}}
 		if in.HasQueueSize {
