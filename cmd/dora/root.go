@@ -77,8 +77,9 @@ func newRootCmd() *cobra.Command {
 		newRunCmd(), newBuildCmd(), newNewCmd(), newValidateCmd(), newExpandCmd(), newGraphCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
 		newEventsCmd(), newShimCmd(),
 		newUpCmd(), newDownCmd(), newStartCmd(), newStopCmd(), newRestartCmd(), newCoordinatorCmd(), newDaemonCmd(),
-		newStatusCmd(), newSystemCmd(),
+		newStatusCmd(), newSystemCmd(), newCompletionCmd(),
 	)
+	completeNames(root)
 	wrapArgs(root)
 	return root
 }
