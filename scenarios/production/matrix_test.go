@@ -102,7 +102,7 @@ func TestKillMatrix(t *testing.T) {
 func (m *matrix) round(label string, victim []string, op string, after time.Duration) {
 	seen := len(m.numbers(m.id, "sink"))
 	m.eventually(10*time.Second, func() bool { return len(m.numbers(m.id, "sink")) > seen+2 }, func() string { return label + ": no data flows before it" })
-	before, mark := m.processes(m.id), len(m.numbers(m.id, "sink"))-1
+	before, mark := m.pids(m.id), len(m.numbers(m.id, "sink"))-1
 	done := make(chan struct{})
 	var cli *os.Process
 	started := make(chan struct{})
@@ -121,7 +121,7 @@ func (m *matrix) round(label string, victim []string, op string, after time.Dura
 	m.t.Log(label)
 	m.settle(label)
 	touched := slices.Contains(victim, "shim") || slices.Contains(victim, "node") || op == "node restart" || op == "restart"
-	if now := m.processes(m.id); !touched && !maps.Equal(now, before) {
+	if now := m.pids(m.id); !touched && !maps.Equal(now, before) {
 		m.t.Errorf("%s: its nodes were %v and are %v", label, before, now)
 	}
 	if !touched {
@@ -137,20 +137,6 @@ func (m *matrix) round(label string, victim []string, op string, after time.Dura
 	if now := m.nodes(); len(now) != 2*live {
 		m.t.Errorf("%s: %d nodes run in %d dataflows: %v", label, len(now), live, now)
 	}
-}
-
-// processes are the nodes of a dataflow and their pids, as the coordinator tells.
-func (m *matrix) processes(uuid string) map[string]int {
-	m.t.Helper()
-	var nodes []ws.Node
-	if err := m.call(ws.MethodNodes, ws.NodesQuery{Dataflow: uuid}, &nodes); err != nil {
-		m.t.Fatal(err)
-	}
-	out := map[string]int{}
-	for _, n := range nodes {
-		out[n.NodeID] = n.Metrics.PID
-	}
-	return out
 }
 
 // settle waits until nothing is under way any more, and finds the dataflow again.

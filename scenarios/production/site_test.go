@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/scenarios/leftovers"
+	"github.com/dora-go/dora/transport/ws"
 )
 
 var bin string
@@ -300,4 +301,18 @@ func (s *Site) counts(want map[string]int) {
 			s.t.Errorf("%d processes of role %s (%v), want %d", len(got), role, got, n)
 		}
 	}
+}
+
+// pids are the nodes of a dataflow and their pids, as the coordinator tells.
+func (s *Site) pids(uuid string) map[string]int {
+	s.t.Helper()
+	var nodes []ws.Node
+	if err := s.call(ws.MethodNodes, ws.NodesQuery{Dataflow: uuid}, &nodes); err != nil {
+		s.t.Fatal(err)
+	}
+	out := map[string]int{}
+	for _, n := range nodes {
+		out[n.NodeID] = n.Metrics.PID
+	}
+	return out
 }
