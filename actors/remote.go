@@ -123,6 +123,8 @@ type remoteActor struct {
 	cursor  uint64
 	proj    *projection
 	late    Timer
+
+	retained time.Time // when old facts were last looked for
 }
 
 // Receive implements actor.Actor.
@@ -314,6 +316,7 @@ func (a *remoteActor) take(m factsMsg) (uint64, error) {
 	}
 	a.settled()
 	a.snapshot()
+	a.retain(now)
 	return a.cursor, nil
 }
 
@@ -414,7 +417,14 @@ func (a *remoteActor) settled() {
 const factsPerSnapshot = 4096
 
 func (a *remoteActor) snapshot() {
-	if a.led.version < a.led.saved+factsPerSnapshot {
+	if a.led.version >= a.led.saved+factsPerSnapshot {
+		a.saveSnapshot()
+	}
+}
+
+// saveSnapshot keeps the projection as it is.
+func (a *remoteActor) saveSnapshot() {
+	if a.led.version == a.led.saved {
 		return
 	}
 	a.led.saved = a.led.version

@@ -177,6 +177,7 @@ func (u *Uplink) call(ctx context.Context, conn CoordinatorConn, method string, 
 // ship sends every record after cursor, and then those that follow, until the connection
 // ends.
 func (u *Uplink) ship(ctx context.Context, conn CoordinatorConn, cursor uint64) error {
+	var retained time.Time
 	for {
 		news := u.d.news() // taken first, so that nothing is missed
 		next, err := u.shipFrom(ctx, conn, cursor)
@@ -186,6 +187,10 @@ func (u *Uplink) ship(ctx context.Context, conn CoordinatorConn, cursor uint64) 
 		if next > cursor {
 			cursor = next
 			continue
+		}
+		if now := u.d.env.clock.Now(); now.Sub(retained) > retainEvery {
+			u.d.retain(cursor)
+			retained = now
 		}
 		beat := make(chan struct{})
 		t := u.d.env.clock.AfterFunc(HeartbeatEvery, func() { close(beat) })
