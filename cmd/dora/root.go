@@ -74,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		return usagef("%w\n  fix: `%s --help` lists the flags", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newRunCmd(), newBuildCmd(), newNewCmd(), newValidateCmd(), newExpandCmd(), newGraphCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
+		newRunCmd(), newBuildCmd(), newNewCmd(), newValidateCmd(), newExpandCmd(), newGraphCmd(), newSchemaCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
 		newEventsCmd(), newShimCmd(),
 		newUpCmd(), newDownCmd(), newStartCmd(), newStopCmd(), newRestartCmd(), newCoordinatorCmd(), newDaemonCmd(),
 		newStatusCmd(), newSystemCmd(), newCompletionCmd(),
