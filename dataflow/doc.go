@@ -23,6 +23,6 @@
 // (wiring.go, cycles.go, typecheck.go). Types of the project are read by typefiles.go
 // and typedef.go; what is known of them is package types. Findings are in diagnostic.go, their codes in codes.go.
 //
-// The grammars of durations, sizes, arguments and environment values (duration.go,
+// schema.go describes the same keys to editors. The grammars of durations, sizes, arguments and environment values (duration.go,
 // size.go, args.go, env.go) are exported: the command line uses the same.
 package dataflow
