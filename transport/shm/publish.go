@@ -146,7 +146,7 @@ func (w *Writer) Send(ctx context.Context, output string, payload []byte, h Head
 		return err
 	}
 	l.Truncate(len(payload))
-	copyPayload(l.Bytes(), payload)
+	copy(l.Bytes(), payload)
 	fault("payload.written")
 	return l.Publish(ctx, output, h)
 }
@@ -166,7 +166,7 @@ func (w *Writer) SendParts(ctx context.Context, output string, parts [][]byte, s
 	l.Truncate(size)
 	b := l.Bytes()
 	for _, p := range parts {
-		b = b[copyPayload(b, p):]
+		b = b[copy(b, p):]
 	}
 	fault("payload.written")
 	return l.Publish(ctx, output, h)
@@ -234,7 +234,7 @@ func (w *Writer) move(ctx context.Context, l *Loan, m *outgoing) error {
 	if err != nil {
 		return err
 	}
-	n := copyPayload(buf, m.payload)
+	n := copy(buf, m.payload)
 	copy(buf[end:], m.Meta)
 	w.mu.Lock()
 	l.giveBack()
