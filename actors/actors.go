@@ -211,6 +211,7 @@ type Result struct {
 // DataflowInfo is one row of `dora list`.
 type DataflowInfo struct {
 	UUID, Name, Path, Command string
+	LogDir                    string
 	Status                    string
 	Nodes                     []string // ids in file order
 	// Waiting names what a pending dataflow waits for.

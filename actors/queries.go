@@ -87,7 +87,7 @@ func (f *flow) info() (DataflowInfo, bool) {
 		return DataflowInfo{}, false
 	}
 	info := DataflowInfo{
-		UUID: f.uuid, Name: s.Created.Name, Path: s.Created.Path, Command: s.Created.Command,
+		UUID: f.uuid, Name: s.Created.Name, Path: s.Created.Path, Command: s.Created.Command, LogDir: s.Created.LogDir,
 		Status: s.status(), CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
 	}
 	for _, n := range f.cfg.Nodes {

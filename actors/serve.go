@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/transport/ws"
 )
 
@@ -16,7 +15,13 @@ import (
 // (transport/ws/control.go) and those of daemons (transport/ws/daemon.go). A new method is
 // a name and two types there, a handler here, and a command that calls it.
 func (c *Coordinator) Serve(s *ws.Server) {
-	handle(s, ws.MethodList, func(ctx context.Context, _ struct{}) (any, error) { return c.List(ctx), nil })
+	handle(s, ws.MethodList, func(ctx context.Context, q ws.ListQuery) (any, error) {
+		if !q.At.IsZero() {
+			return c.ListAt(ctx, q.At)
+		}
+		return c.List(ctx), nil
+	})
+	handle(s, ws.MethodEvents, func(ctx context.Context, q ws.EventsQuery) (any, error) { return c.Events(ctx, q) })
 	handle(s, ws.MethodNodes, c.serveNodes)
 	handle(s, ws.MethodStart, func(ctx context.Context, p ws.Start) (any, error) {
 		uuid, err := c.Start(ctx, WantRequest{
@@ -61,6 +66,7 @@ func (c *Coordinator) Serve(s *ws.Server) {
 		d, err := c.StopNode(ctx, uuid, p.Node, p.Restart, p.Grace, p.Force)
 		return ordered(uuid, d), err
 	})
+	handle(s, ws.MethodLogs, c.serveLogs)
 	c.serveParams(s)
 	handle(s, ws.MethodDaemons, func(ctx context.Context, q ws.DaemonsQuery) (any, error) { return c.wireDaemons(ctx, q.Ping), nil })
 	c.serveDaemons(s)
@@ -197,19 +203,8 @@ func (c *Coordinator) List(ctx context.Context) []ws.Dataflow {
 		if s.OrderedAt.IsZero() {
 			continue // not recorded yet
 		}
-		d := ws.Dataflow{
-			UUID: w.uuid, Name: w.name, Nodes: len(s.Ordered.Nodes), NodeIDs: s.Ordered.Nodes, LogDir: s.Ordered.LogDir,
-			Machine: s.Ordered.Machine, Path: s.Ordered.Path, StartedAt: wireTime(s.OrderedAt), Note: c.note(s, v),
-		}
-		d.Status, d.Reason = s.status(v)
-		switch {
-		case v.over():
-			d.EndedAt = wireTime(v.Flow.FinishedAt)
-		case s.Refused != "":
-			d.EndedAt = wireTime(s.RefusedAt)
-		case s.Missed != "":
-			d.EndedAt = wireTime(s.MissedAt)
-		}
+		d := flowRow(w.uuid, s, v)
+		d.Note = c.note(s, v)
 		if u, ok := usage[w.uuid]; ok && w.live() {
 			d.CPU, d.MemoryMB = u.CPU, u.MemoryMB
 		}
@@ -291,6 +286,9 @@ func (c *Coordinator) liveNodes(ctx context.Context, machine, uuid string) ([]ws
 // serveNodes lists the nodes of a dataflow ("": of all that live): from its daemon, or as
 // they were last known.
 func (c *Coordinator) serveNodes(ctx context.Context, q ws.NodesQuery) (any, error) {
+	if !q.At.IsZero() {
+		return c.nodesAt(ctx, q.Dataflow, q.At)
+	}
 	out := []ws.Node{}
 	var wants []*want
 	if q.Dataflow == "" {
@@ -333,29 +331,36 @@ func (c *Coordinator) serveNodes(ctx context.Context, q ws.NodesQuery) (any, err
 	return out, nil
 }
 
+// serveLogs hands the question to the daemon whose machine has the files.
+func (c *Coordinator) serveLogs(ctx context.Context, q ws.LogsQuery) (any, error) {
+	uuid, err := c.Resolve(q.Dataflow)
+	if err != nil {
+		return nil, err
+	}
+	w, err := c.find(uuid)
+	if err != nil {
+		return nil, err
+	}
+	s, _ := w.get()
+	conn, _ := c.connOf(s.Ordered.Machine)
+	if conn == nil {
+		return nil, c.awayError(s.Ordered.Machine)
+	}
+	q.Dataflow = uuid
+	var page json.RawMessage
+	if err := conn.Call(ctx, ws.MethodLogs, q, &page); err != nil {
+		if errors.Is(err, ws.ErrLost) {
+			return nil, c.awayError(s.Ordered.Machine)
+		}
+		return nil, err
+	}
+	return page, nil
+}
+
 // lastKnown are the nodes as the facts tell.
 func (w *want) lastKnown(c *Coordinator) []ws.Node {
 	s, v := w.get()
-	desc, _ := dataflow.Parse(s.Ordered.Path, []byte(s.Ordered.Descriptor))
-	if desc == nil {
-		return nil
-	}
-	cfg := flowConfigOf(w.uuid, desc, v.Flow.Created)
-	views := nodeViews{}
-	for _, n := range desc.Nodes {
-		views[n.ID] = v.node(n.ID)
-	}
-	o := cfg.orders(v.Flow, views)
-	note := c.note(s, v)
-	var out []ws.Node
-	for _, n := range desc.Nodes {
-		info := nodeInfo(n, nodeConfigOf(n), views[n.ID], o)
-		if note != "" {
-			info.Note = note
-		}
-		out = append(out, WireNode(desc, w.uuid, w.name, info))
-	}
-	return out
+	return knownNodes(w.uuid, s, v, c.note(s, v))
 }
 
 func (c *Coordinator) wireDaemons(ctx context.Context, ping bool) []ws.Daemon {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,11 +16,13 @@ import (
 
 	"github.com/dora-go/dora/events"
 	"github.com/dora-go/dora/journal"
+	"github.com/dora-go/dora/transport/ws"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
 type eventsOptions struct {
+	dataflowFlag
 	format choiceFlag
 	since  durationFlag
 	follow bool
@@ -28,21 +31,28 @@ type eventsOptions struct {
 func newEventsCmd() *cobra.Command {
 	o := eventsOptions{format: choiceFlag{value: "table", choices: []string{"table", "json"}}}
 	cmd := &cobra.Command{
-		Use:   "events [FOLDER | FILE | UUID]",
-		Short: "Show the event log of a run",
-		Long: `Show the event log of a run: everything that happened to the dataflow and its
-nodes, in order. Give the folder of the run (out/<uuid>), the file in it, or the
-UUID or a unique part of its beginning. Without one, the only running dataflow is
-shown. A run can be read while it is under way.`,
+		Use:   "events [FOLDER | FILE | UUID_OR_NAME]",
+		Short: "Show everything that happened, in order",
+		Long: `Show everything that happened, in order: from the journal of the coordinator, in which the
+facts of all daemons are, or from the event log of a run. Name a dataflow to see its events
+only; of a run, the folder (out/<uuid>) or the file in it will do as well. A journal can be
+read while it is written.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ref := ""
-			if len(args) == 1 {
-				ref = args[0]
+			if err := o.t.resolve(cmd); err != nil {
+				return err
 			}
-			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), ref)
+			switch {
+			case len(args) == 1 && o.ref != "":
+				return usagef("the dataflow is given twice: %q and --dataflow %q", args[0], o.ref)
+			case len(args) == 1:
+				o.ref = args[0]
+			}
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	o.addFlags(cmd)
+	cmd.Flags().Lookup("dataflow").Usage = "UUID, unique beginning of it, or name of the dataflow (default: everything)"
 	f := cmd.Flags()
 	f.Var(&o.format, "format", "output format: table, or json (one event per line)")
 	f.Var(&o.since, "since", "only events newer than this long ago (30, 30s, 5m, 1h, 2d)")
@@ -50,20 +60,23 @@ shown. A run can be read while it is under way.`,
 	return cmd
 }
 
-func (o *eventsOptions) run(ctx context.Context, stdout, stderr io.Writer, ref string) error {
-	path, err := findEvents(ref)
-	if err != nil {
+func (o *eventsOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
+	p := &eventPrinter{w: stdout, json: o.format.value == "json", width: 22}
+	if o.since.set {
+		p.after = time.Now().Add(-o.since.d)
+	}
+	path, f, err := o.findEvents(ctx)
+	switch {
+	case err != nil:
 		return err
+	case path == "":
+		return o.coordinatorEvents(ctx, f, p)
 	}
 	r, err := journal.OpenFileReadOnly(path)
 	if err != nil {
 		return eventsError(path, err)
 	}
 	defer r.Close()
-	p := &eventPrinter{w: stdout, json: o.format.value == "json", width: 22}
-	if o.since.set {
-		p.after = time.Now().Add(-o.since.d)
-	}
 	if err := p.header(); err != nil {
 		return err
 	}
@@ -76,6 +89,51 @@ func (o *eventsOptions) run(ctx context.Context, stdout, stderr io.Writer, ref s
 		fmt.Fprintln(stderr, "warning:", w)
 	}
 	return eventsError(path, err)
+}
+
+// coordinatorEvents prints what the coordinator's journal has of a dataflow (nil: all),
+// and goes on over its absence.
+func (o *eventsOptions) coordinatorEvents(ctx context.Context, f *flow, p *eventPrinter) error {
+	ctx, stop := notifyStop(ctx)
+	defer stop()
+	q := ws.EventsQuery{Since: p.after}
+	if f != nil {
+		q.Dataflow = f.UUID
+	}
+	if err := p.header(); err != nil {
+		return err
+	}
+	for {
+		var page ws.EventsPage
+		err := o.t.call(ctx, ws.MethodEvents, q, &page)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && o.follow && q.After > 0 && isAway(err):
+			select {
+			case <-time.After(250 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		for _, raw := range page.Events {
+			var env events.Envelope
+			if err := json.Unmarshal(raw, &env); err != nil {
+				return fmt.Errorf("event of the coordinator: %w", err)
+			}
+			if err := p.event(env); err != nil {
+				return err
+			}
+		}
+		if !page.More && (!o.follow || page.Ended && len(page.Events) == 0) {
+			return nil
+		}
+		if q.After = page.Next; o.follow {
+			q.Wait = followWait
+		}
+	}
 }
 
 // followEvents prints until Ctrl-C or the end of the run. Of a file that no known run
@@ -119,31 +177,37 @@ func awaitEnd(ctx context.Context, id string, end func()) {
 	}
 }
 
-// findEvents turns what the user gave into the path of an event log.
-func findEvents(ref string) (string, error) {
-	if ref != "" {
-		info, err := os.Stat(ref)
+// findEvents turns what the user gave into the path of an event log, or into a dataflow of
+// the coordinator (nil: all of them).
+func (o *eventsOptions) findEvents(ctx context.Context) (path string, f *flow, err error) {
+	if o.ref != "" {
+		info, err := os.Stat(o.ref)
 		switch {
 		case err == nil && !info.IsDir():
-			return ref, nil
+			return o.ref, nil, nil
 		case err == nil:
-			return eventsIn(ref)
-		case strings.ContainsRune(ref, filepath.Separator) || !errors.Is(err, fs.ErrNotExist):
-			return "", fmt.Errorf("no event log at %s: %w\n  fix: give the folder of a run, out/<uuid>", ref, err)
+			path, err := eventsIn(o.ref)
+			return path, nil, err
+		case strings.ContainsRune(o.ref, filepath.Separator) || !errors.Is(err, fs.ErrNotExist):
+			return "", nil, fmt.Errorf("no event log at %s: %w\n  fix: give the folder of a run, out/<uuid>", o.ref, err)
 		}
+	} else if c, err := o.t.dial(ctx); err == nil {
+		c.Close()
+		return "", nil, nil
 	}
-	records, err := runRecords()
-	if err != nil {
-		return "", err
+	f, err = chooseFlow(ctx, &o.t, o.ref, choice{verb: "show the events of", ended: true})
+	switch {
+	case err != nil && o.ref != "":
+		return "", nil, fmt.Errorf("%q is neither a folder, nor a file, nor a known run: %w", o.ref, err)
+	case err != nil:
+		return "", nil, err
+	case f == nil:
+		return "", nil, errSilent
+	case f.run == nil:
+		return "", f, nil
 	}
-	rec, err := findRun(records, ref)
-	if err != nil {
-		if ref != "" {
-			return "", fmt.Errorf("%q is neither a folder, nor a file, nor a known run\n  fix: give the folder of a run, out/<uuid>, or a UUID that `dora list` shows", ref)
-		}
-		return "", err
-	}
-	return eventsIn(rec.LogDir)
+	path, err = eventsIn(f.LogDir)
+	return path, f, err
 }
 
 // eventsIn finds the event log in a folder.

@@ -240,7 +240,7 @@ func TestEventsErrors(t *testing.T) {
 		want      []string
 	}{
 		{"no such path", filepath.Join(dir, "none"), []string{"no event log at", "fix: give the folder of a run"}},
-		{"no such run", "0123abcd", []string{"neither a folder, nor a file, nor a known run", "dora list"}},
+		{"no such run", "0123abcd", []string{"neither a folder, nor a file, nor a known run", "dora up"}},
 		{"nothing is running", "", []string{"no `dora run`"}},
 		{"a folder without one", empty, []string{"has no events.journal", "out/<uuid>"}},
 		{"the folder above", filepath.Dir(dir), []string{"dora events " + dir}},

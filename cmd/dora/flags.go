@@ -52,6 +52,47 @@ func (f *durationFlag) Set(s string) error {
 
 func (f *durationFlag) Type() string { return "DURATION" }
 
+// timeFlag is a pflag.Value for a time in the past: RFC 3339, or the same without a zone (then
+// of this machine), a time of today, or a duration ago.
+type timeFlag struct {
+	t   time.Time
+	set bool
+}
+
+func (f *timeFlag) String() string {
+	if !f.set {
+		return ""
+	}
+	return f.t.Format(time.RFC3339)
+}
+
+func (f *timeFlag) Set(s string) error {
+	now := time.Now()
+	if d, err := dataflow.ParseDuration(s); err == nil {
+		f.t, f.set = now.Add(-d), true
+		return nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		f.t, f.set = t, true
+		return nil
+	}
+	for _, layout := range []string{"2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			f.t, f.set = t, true
+			return nil
+		}
+	}
+	for _, layout := range []string{"15:04:05", "15:04"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			f.t, f.set = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.Local), true
+			return nil
+		}
+	}
+	return fmt.Errorf("expected a time like 2026-03-01T10:30:05, 10:30 (today), or how long ago (5m)")
+}
+
+func (f *timeFlag) Type() string { return "TIME" }
+
 // choiceFlag is a pflag.Value that accepts one of a few words.
 type choiceFlag struct {
 	value   string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ func newListCmd() *cobra.Command {
 	sortBy := choiceFlag{choices: []string{"cpu", "memory"}}
 	var name string
 	var quiet bool
+	var at timeFlag
 	var t target
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -33,7 +35,13 @@ func newListCmd() *cobra.Command {
 			if err := t.resolve(cmd); err != nil {
 				return err
 			}
-			flows, err := listDataflows(cmd.Context(), &t, status.value != "")
+			var flows []ws.Dataflow
+			var err error
+			if at.set {
+				flows, err = listAt(cmd.Context(), &t, at.t)
+			} else {
+				flows, err = listDataflows(cmd.Context(), &t, status.value != "")
+			}
 			if err != nil {
 				return err
 			}
@@ -55,6 +63,7 @@ func newListCmd() *cobra.Command {
 	f.Var(&status, "status", "only dataflows that are running, finished or failed")
 	f.StringVar(&name, "name", "", "only dataflows whose name contains this (any case)")
 	f.Var(&sortBy, "sort-by", "sort by cpu or memory, highest first")
+	f.Var(&at, "at", "show what was at that time: 2026-03-01T10:30:05, 10:30 (today), or how long ago (5m)")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print only UUIDs")
 	return cmd
 }
@@ -85,6 +94,37 @@ func listDataflows(ctx context.Context, t *target, all bool) ([]ws.Dataflow, err
 		out = append(out, f.Dataflow)
 	}
 	return out, nil
+}
+
+// listAt are the dataflows of the coordinator as they were then. On stderr it says up to
+// when that is known.
+func listAt(ctx context.Context, t *target, at time.Time) (flows []ws.Dataflow, err error) {
+	if err := t.call(ctx, ws.MethodList, ws.ListQuery{At: at}, &flows); err != nil {
+		return nil, err
+	}
+	flows = slices.DeleteFunc(flows, func(d ws.Dataflow) bool {
+		ended, err := time.Parse(time.RFC3339Nano, d.EndedAt)
+		return err == nil && at.Sub(ended) > listWindow
+	})
+	return flows, tellHorizon(ctx, t, at)
+}
+
+// tellHorizon says up to when the past of each machine is known here.
+func tellHorizon(ctx context.Context, t *target, at time.Time) error {
+	var daemons []ws.Daemon
+	if err := t.call(ctx, ws.MethodDaemons, ws.DaemonsQuery{}, &daemons); err != nil {
+		return err
+	}
+	text := "as of " + at.Local().Format(time.DateTime)
+	for _, d := range daemons {
+		known := d.Heard
+		if !d.Connected && known == "" {
+			known = d.Since
+		}
+		text += fmt.Sprintf("; machine %s known up to %s", d.Machine, localTime(known))
+	}
+	fmt.Fprintln(os.Stderr, text)
+	return nil
 }
 
 func writeDataflows(w io.Writer, flows []ws.Dataflow, format string, quiet bool) error {

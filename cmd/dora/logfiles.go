@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/transport/link"
+	"github.com/dora-go/dora/transport/ws"
 )
 
 // logReader yields the lines of one node's log files, oldest first, and goes on where
@@ -24,6 +27,48 @@ type logReader struct {
 	cur       *os.File
 	r         *bufio.Reader
 	partial   []byte
+	length    int64        // of partial in the file
+	raw       []byte       // the line returned last, as it stands in the file
+	off       int64        // behind the last whole line in cur
+	id        string       // of cur, once it has a line
+	at        ws.LogCursor // behind the line returned last
+}
+
+// resume goes on behind a line that an earlier reader returned. If its file is gone, all
+// that is left is newer.
+func (l *logReader) resume(at ws.LogCursor) error {
+	for _, path := range l.files() {
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		st, err := f.Stat()
+		if err != nil || fileID(f, st) != at.File || st.Size() < at.Offset {
+			_ = f.Close()
+			continue
+		}
+		if _, err := f.Seek(at.Offset, io.SeekStart); err != nil {
+			_ = f.Close()
+			return err
+		}
+		l.cur, l.r, l.off, l.id, l.at = f, bufio.NewReaderSize(f, 64<<10), at.Offset, at.File, at
+		return nil
+	}
+	return nil
+}
+
+// fileIDBytes of the first line are part of a file's id.
+const fileIDBytes = 256
+
+// fileID tells a log file from every other one, whatever its name: by its place in the
+// file system, which may be used again, and its first line, which has a time.
+func fileID(f *os.File, st os.FileInfo) string {
+	buf := make([]byte, fileIDBytes)
+	n, _ := f.ReadAt(buf, 0)
+	first, _, _ := bytes.Cut(buf[:n], []byte("\n"))
+	h := fnv.New64a()
+	_, _ = h.Write(first)
+	return fmt.Sprintf("%x-%x", inode(st), h.Sum64())
 }
 
 // logNodes lists the nodes that have log files in dir.
@@ -95,6 +140,7 @@ func (l *logReader) next() (*link.LogLine, error) {
 			}
 		}
 		chunk, err := l.r.ReadSlice('\n')
+		l.length += int64(len(chunk))
 		l.partial = append(l.partial, chunk...)
 		if errors.Is(err, bufio.ErrBufferFull) {
 			if len(l.partial) > 4<<20 {
@@ -104,7 +150,14 @@ func (l *logReader) next() (*link.LogLine, error) {
 		}
 		if err == nil {
 			line := parseLogFileLine(l.node, l.partial)
-			l.partial = l.partial[:0]
+			l.off += l.length
+			l.raw, l.partial, l.length = append(l.raw[:0], l.partial...), l.partial[:0], 0
+			if l.id == "" {
+				if st, err := l.cur.Stat(); err == nil {
+					l.id = fileID(l.cur, st)
+				}
+			}
+			l.at = ws.LogCursor{File: l.id, Offset: l.off}
 			return line, nil
 		}
 		if !errors.Is(err, io.EOF) {
@@ -171,6 +224,7 @@ func (l *logReader) open() error {
 		_ = l.cur.Close()
 	}
 	l.cur, l.r, l.partial = f, bufio.NewReaderSize(f, 64<<10), nil
+	l.off, l.length, l.id = 0, 0, ""
 	return nil
 }
 
@@ -236,10 +290,15 @@ func parseLogFileLine(node string, raw []byte) *link.LogLine {
 type mergedLogs struct {
 	readers []*logReader
 	heads   []*link.LogLine
+	raws    []string // of heads, if keepRaw
+	keepRaw bool
+	from    map[string]ws.LogCursor // where a node that is added begins
+	cursor  map[string]ws.LogCursor // behind the lines returned
+	raw     string                  // the line returned last
 }
 
 func newMergedLogs(dir string, nodes []string) *mergedLogs {
-	m := &mergedLogs{}
+	m := &mergedLogs{cursor: map[string]ws.LogCursor{}}
 	for _, n := range nodes {
 		m.add(dir, n)
 	}
@@ -252,8 +311,13 @@ func (m *mergedLogs) add(dir, node string) {
 			return
 		}
 	}
-	m.readers = append(m.readers, &logReader{dir: dir, node: node})
-	m.heads = append(m.heads, nil)
+	r := &logReader{dir: dir, node: node}
+	if at, ok := m.from[node]; ok {
+		_ = r.resume(at)
+		m.cursor[node] = at
+	}
+	m.readers = append(m.readers, r)
+	m.heads, m.raws = append(m.heads, nil), append(m.raws, "")
 }
 
 // next returns the oldest line at hand, or io.EOF when there is none yet.
@@ -269,6 +333,9 @@ func (m *mergedLogs) next() (*link.LogLine, error) {
 				return nil, err
 			}
 			m.heads[i] = line
+			if m.keepRaw {
+				m.raws[i] = string(r.raw)
+			}
 		}
 		if best < 0 || m.heads[i].At.Before(m.heads[best].At) {
 			best = i
@@ -278,7 +345,8 @@ func (m *mergedLogs) next() (*link.LogLine, error) {
 		return nil, io.EOF
 	}
 	line := m.heads[best]
-	m.heads[best] = nil
+	m.raw, m.heads[best] = m.raws[best], nil
+	m.cursor[line.Node] = m.readers[best].at
 	return line, nil
 }
 

@@ -4,21 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/dora-go/dora/transport/link"
+	"github.com/dora-go/dora/dataflow"
+	"github.com/dora-go/dora/transport/ws"
 	"github.com/spf13/cobra"
 )
 
 // followInterval is how often a follower looks for new lines.
-const followInterval = 100 * time.Millisecond
+const followInterval = 50 * time.Millisecond
 
 type logsOptions struct {
+	t            target
 	node         string
 	allNodes     bool
 	tail         int
@@ -41,9 +42,13 @@ func newLogsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := o.t.resolve(cmd); err != nil {
+				return err
+			}
 			return o.run(cmd.Context(), cmd, args)
 		},
 	}
+	o.t.addFlags(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&o.node, "node", "n", "", "only this node")
 	f.BoolVar(&o.allNodes, "all-nodes", false, "merge the logs of all nodes by time (default without a node)")
@@ -63,43 +68,51 @@ func (o *logsOptions) run(ctx context.Context, cmd *cobra.Command, args []string
 	if o.tail < -1 {
 		return usagef("--tail %d: expected a number of lines, 0 or more", o.tail)
 	}
-	ref, node, err := o.target(args)
+	ref, node, err := o.names(args)
 	if err != nil {
 		return err
 	}
-	dir, uuid, live, err := o.find(ref, node)
-	if err != nil {
+	src, err := o.source(ctx, ref, node)
+	if src == nil || err != nil {
 		return err
 	}
-	known, err := logNodes(dir)
-	if err != nil {
-		return fmt.Errorf("logs of %s: %w", uuid, err)
-	}
-	nodes := known
-	if node != "" {
-		if !slices.Contains(known, node) {
-			return fmt.Errorf("no log file found for node %q in %s\n  hint: nodes with logs: %s", node, dir, strings.Join(known, ", "))
+	if node != "" && len(src.known) > 0 && !slices.Contains(src.known, node) {
+		hint := ""
+		if near := dataflow.Nearest(node, src.known); near != "" {
+			hint = fmt.Sprintf("; did you mean %q?", near)
 		}
-		nodes = []string{node}
+		return fmt.Errorf("no log file found for node %q in %s%s\n  hint: nodes with logs: %s", node, src.name, hint, strings.Join(src.known, ", "))
 	}
-	m := newMergedLogs(dir, nodes)
-	defer m.close()
+	q := o.query(time.Now(), node)
 	out := cmd.OutOrStdout()
 	file, isFile := out.(*os.File)
-	p := newLogPrinter(out, o.format.value, isFile && useColor(file), uuid)
-	now := time.Now()
-	pass := o.passer(now)
-	if err := o.printExisting(m, p, pass); err != nil || !o.follow {
-		return err
-	}
+	p := newLogPrinter(out, o.format.value, isFile && useColor(file), src.uuid)
 	ctx, stop := notifyStop(ctx)
 	defer stop()
-	return o.followLogs(ctx, m, p, pass, node == "", live)
+	return showLogs(ctx, src.pages, q, o.follow, p)
 }
 
-// target reads the two positional arguments: dataflow and node, or with --local just a
+// query is what the flags ask for.
+func (o *logsOptions) query(now time.Time, node string) ws.LogsQuery {
+	q := ws.LogsQuery{Grep: o.grep, Level: o.filter.level, NodeLevels: o.filter.perNode}
+	if o.since.set {
+		q.Since = now.Add(-o.since.d)
+	}
+	if o.until.set {
+		q.Until = now.Add(-o.until.d)
+	}
+	if o.tail >= 0 {
+		q.Tail = &o.tail
+	}
+	if node != "" {
+		q.Nodes = []string{node}
+	}
+	return q
+}
+
+// names reads the two positional arguments: dataflow and node, or with --local just a
 // node.
-func (o *logsOptions) target(args []string) (ref, node string, err error) {
+func (o *logsOptions) names(args []string) (ref, node string, err error) {
 	node = o.node
 	switch {
 	case len(args) == 2 && node == "":
@@ -117,31 +130,56 @@ func (o *logsOptions) target(args []string) (ref, node string, err error) {
 	return ref, node, nil
 }
 
-// find returns the folder of the log files. live tells whether the run still lives.
-func (o *logsOptions) find(ref, node string) (dir, uuid string, live func() bool, err error) {
+// logSource is where the lines come from.
+type logSource struct {
+	uuid, name string   // of the dataflow; what to call the place
+	known      []string // nodes that may have logs; none: not known
+	pages      pager
+}
+
+// source finds the logs: in files here (--local, `dora run`), else by the coordinator.
+func (o *logsOptions) source(ctx context.Context, ref, node string) (*logSource, error) {
 	if o.local {
-		if dir, uuid := newestOut("out", ref, node); dir != "" {
-			fmt.Fprintf(os.Stderr, "reading %s\n", dir)
-			return dir, uuid, liveByRecord(uuid), nil
-		}
+		return o.localSource(ref, node)
+	}
+	f, err := chooseFlow(ctx, &o.t, ref, choice{verb: "show the logs of", ended: true})
+	if f == nil || err != nil {
+		return nil, err
+	}
+	if f.run != nil {
+		return folderSource(f.LogDir, f.UUID, liveByRecord(f.UUID))
+	}
+	return &logSource{uuid: f.UUID, name: "dataflow " + f.label(), known: f.NodeIDs, pages: f.logPages}, nil
+}
+
+// localSource looks in ./out, else in the newest run that is recorded.
+func (o *logsOptions) localSource(ref, node string) (*logSource, error) {
+	if dir, uuid := newestOut("out", ref, node); dir != "" {
+		fmt.Fprintf(os.Stderr, "reading %s\n", dir)
+		return folderSource(dir, uuid, liveByRecord(uuid))
 	}
 	records, err := runRecords()
 	if err != nil {
-		return "", "", nil, err
+		return nil, err
 	}
-	var r *runRecord
-	switch {
-	case o.local && ref == "" && len(records) > 0:
-		r = records[0]
-		fmt.Fprintf(os.Stderr, "reading %s\n", r.LogDir)
-	case o.local && ref == "":
-		return "", "", nil, fmt.Errorf("no log files: ./out has no run, and DORA_HOME records none\n  hint: change into the folder of the dataflow file")
-	default:
-		if r, err = findRun(records, ref); err != nil {
-			return "", "", nil, err
+	for _, r := range records {
+		if strings.HasPrefix(r.UUID, ref) {
+			fmt.Fprintf(os.Stderr, "reading %s\n", r.LogDir)
+			return folderSource(r.LogDir, r.UUID, liveByRecord(r.UUID))
 		}
 	}
-	return r.LogDir, r.UUID, liveByRecord(r.UUID), nil
+	return nil, errors.New("no log files: ./out has none that fit, and DORA_HOME records no such run\n  hint: change into the folder of the dataflow file")
+}
+
+// folderSource reads the files in a folder.
+func folderSource(dir, uuid string, live func() bool) (*logSource, error) {
+	known, err := logNodes(dir)
+	if err != nil {
+		return nil, fmt.Errorf("logs of %s: %w", uuid, err)
+	}
+	return &logSource{uuid: uuid, name: dir, known: known, pages: func(ctx context.Context, q ws.LogsQuery) (ws.LogsPage, error) {
+		return readLogs(ctx, dir, q, func() bool { return !live() })
+	}}, nil
 }
 
 func liveByRecord(uuid string) func() bool {
@@ -170,90 +208,4 @@ func newestOut(out, prefix, node string) (dir, uuid string) {
 		}
 	}
 	return "", ""
-}
-
-// passer is the filter pipeline: time, grep, level and filter.
-func (o *logsOptions) passer(now time.Time) func(*link.LogLine) bool {
-	grep := strings.ToLower(o.grep)
-	return func(l *link.LogLine) bool {
-		if o.since.set && l.At.Before(now.Add(-o.since.d)) || o.until.set && l.At.After(now.Add(-o.until.d)) {
-			return false
-		}
-		if grep != "" && !strings.Contains(strings.ToLower(l.Message), grep) &&
-			!strings.Contains(strings.ToLower(l.Node), grep) && !strings.Contains(strings.ToLower(l.Target), grep) {
-			return false
-		}
-		return o.filter.pass(l.Node, l.Level)
-	}
-}
-
-// printExisting shows what is there; with --tail the last N lines that passed.
-func (o *logsOptions) printExisting(m *mergedLogs, p *logPrinter, pass func(*link.LogLine) bool) error {
-	var ring []*link.LogLine
-	for {
-		l, err := m.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		switch {
-		case !pass(l), o.tail == 0:
-		case o.tail < 0:
-			p.print(l)
-		default:
-			if len(ring) == o.tail {
-				ring = ring[1:]
-			}
-			ring = append(ring, l)
-		}
-	}
-	for _, l := range ring {
-		p.print(l)
-	}
-	return p.flush()
-}
-
-// followLogs goes on until the run ended and everything was read, or Ctrl-C.
-func (o *logsOptions) followLogs(ctx context.Context, m *mergedLogs, p *logPrinter, pass func(*link.LogLine) bool, all bool, live func() bool) error {
-	dir := ""
-	if len(m.readers) > 0 {
-		dir = m.readers[0].dir
-	}
-	tick := time.NewTicker(followInterval)
-	defer tick.Stop()
-	for {
-		alive := live() // before the last look, so that nothing falls between
-		if all && dir != "" {
-			if nodes, err := logNodes(dir); err == nil {
-				for _, n := range nodes {
-					m.add(dir, n)
-				}
-			}
-		}
-		for {
-			l, err := m.next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if pass(l) {
-				p.print(l)
-			}
-		}
-		if err := p.flush(); err != nil {
-			return err
-		}
-		if !alive {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }

@@ -100,6 +100,7 @@ func writeNodes(w io.Writer, nodes []ws.Node, format string) error {
 func newNodeInfoCmd() *cobra.Command {
 	format := choiceFlag{value: "table", choices: []string{"table", "json"}}
 	var d dataflowFlag
+	var at timeFlag
 	cmd := &cobra.Command{
 		Use:   "info <NODE>",
 		Short: "Show one node: status, inputs, outputs, metrics",
@@ -109,7 +110,16 @@ func newNodeInfoCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			n, err := f.node(cmd.Context(), args[0])
+			q := ws.NodesQuery{Dataflow: f.UUID, At: at.t}
+			if at.set {
+				if f.run != nil {
+					return fmt.Errorf("dataflow %s belongs to a `dora run`, whose past only `dora events %s` shows", f.UUID, f.LogDir)
+				}
+				if err := tellHorizon(cmd.Context(), &d.t, at.t); err != nil {
+					return err
+				}
+			}
+			n, err := f.oneNode(cmd.Context(), q, args[0])
 			if err != nil {
 				return err
 			}
@@ -117,6 +127,7 @@ func newNodeInfoCmd() *cobra.Command {
 		},
 	}
 	d.addFlags(cmd)
+	cmd.Flags().Var(&at, "at", "show what was at that time: 2026-03-01T10:30:05, 10:30 (today), or how long ago (5m)")
 	cmd.Flags().VarP(&format, "format", "f", "output format: table or json")
 	return cmd
 }

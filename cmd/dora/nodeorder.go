@@ -15,17 +15,25 @@ import (
 
 // nodes are the nodes of the dataflow, in file order.
 func (f *flow) nodes(ctx context.Context) ([]ws.Node, error) {
+	return f.queryNodes(ctx, ws.NodesQuery{Dataflow: f.UUID})
+}
+
+func (f *flow) queryNodes(ctx context.Context, q ws.NodesQuery) ([]ws.Node, error) {
 	if f.run != nil && !f.run.live {
 		return nil, fmt.Errorf("dataflow %s is not running any more (%s)\n  hint: `dora events -d %s` shows what happened", f.UUID, withReason(f.Status, f.Reason), f.UUID)
 	}
 	var nodes []ws.Node
-	err := f.call(ctx, ws.MethodNodes, ws.NodesQuery{Dataflow: f.UUID}, &nodes)
+	err := f.call(ctx, ws.MethodNodes, q, &nodes)
 	return nodes, err
 }
 
 // node is one of them.
 func (f *flow) node(ctx context.Context, id string) (ws.Node, error) {
-	nodes, err := f.nodes(ctx)
+	return f.oneNode(ctx, ws.NodesQuery{Dataflow: f.UUID}, id)
+}
+
+func (f *flow) oneNode(ctx context.Context, q ws.NodesQuery, id string) (ws.Node, error) {
+	nodes, err := f.queryNodes(ctx, q)
 	if err != nil {
 		return ws.Node{}, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -146,56 +145,6 @@ func pruneRuns(dir string) {
 		}
 		paths = paths[1:]
 	}
-}
-
-// errNothingFound is said by every command that finds neither a coordinator nor a run.
-//
-//lint:ignore ST1005 users and scripts search for this wording
-var errNothingFound = errors.New("Could not connect to dora-coordinator, and no `dora run` of this user is running\n  hint: start one with `dora up`, or run a dataflow with `dora run <PATH>`")
-
-// findRun selects a run by UUID, unique UUID prefix, or name of its descriptor. An
-// empty ref is the only live run, which is named on stderr.
-func findRun(records []*runRecord, ref string) (*runRecord, error) {
-	if ref == "" {
-		var live []*runRecord
-		for _, r := range records {
-			if r.live {
-				live = append(live, r)
-			}
-		}
-		switch len(live) {
-		case 0:
-			return nil, errNothingFound
-		case 1:
-			fmt.Fprintf(os.Stderr, "dataflow %s (%s)\n", live[0].UUID, live[0].Path)
-			return live[0], nil
-		}
-		return nil, usagef("%d dataflows are running; say which one:\n%s", len(live), runLines(live))
-	}
-	var hits []*runRecord
-	for _, r := range records {
-		if r.UUID == ref {
-			return r, nil
-		}
-		if strings.HasPrefix(r.UUID, strings.ToLower(ref)) && len(ref) >= 4 {
-			hits = append(hits, r)
-		}
-	}
-	switch len(hits) {
-	case 1:
-		return hits[0], nil
-	case 0:
-		return nil, fmt.Errorf("no dataflow %q\n  hint: `dora list` shows the dataflows", ref)
-	}
-	return nil, fmt.Errorf("dataflow %q is ambiguous:\n%s", ref, runLines(hits))
-}
-
-func runLines(rs []*runRecord) string {
-	var b strings.Builder
-	for _, r := range rs {
-		fmt.Fprintf(&b, "  %s  %s\n", r.UUID, r.Path)
-	}
-	return strings.TrimRight(b.String(), "\n")
 }
 
 // ended is when the run ended; for a killed run, when it was last seen to start.

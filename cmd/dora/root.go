@@ -77,7 +77,7 @@ func newRootCmd() *cobra.Command {
 		newRunCmd(), newBuildCmd(), newNewCmd(), newValidateCmd(), newExpandCmd(), newGraphCmd(), newSchemaCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
 		newEventsCmd(), newShimCmd(),
 		newUpCmd(), newDownCmd(), newStartCmd(), newStopCmd(), newRestartCmd(), newCoordinatorCmd(), newDaemonCmd(),
-		newStatusCmd(), newSystemCmd(), newCompletionCmd(),
+		newStatusCmd(), newSystemCmd(), newCompletionCmd(), newParamCmd(), newDoctorCmd(),
 	)
 	completeNames(root)
 	wrapArgs(root)
@@ -104,7 +104,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	// A reader that goes away (`dora logs | head -1`) ends us quietly.
 	signal.Ignore(syscall.SIGPIPE)
 	root := newRootCmd()
-	root.SetArgs(args)
+	root.SetArgs(markNegative(root, args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(context.Background())

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/dora-go/dora/actors"
 	"github.com/dora-go/dora/events"
@@ -26,10 +27,12 @@ type startOptions struct {
 	hotReload      bool
 	exitWhen       bool
 	exitGiven      bool
+	filter         logFilter // of the logs when attached
+	format         choiceFlag
 }
 
 func newStartCmd() *cobra.Command {
-	o := &startOptions{}
+	o := &startOptions{format: choiceFlag{value: "pretty", choices: logFormats}}
 	cmd := &cobra.Command{
 		Use:   "start <PATH>",
 		Short: "Start a dataflow on the coordinator",
@@ -40,7 +43,8 @@ dataflow, a second Ctrl-C kills it. With --detach (the default otherwise) it ret
 soon as the dataflow is accepted.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := fromEnv(cmd, map[string]string{"allow-shell-nodes": "DORA_ALLOW_SHELL_NODES"}); err != nil {
+			if err := fromEnv(cmd, map[string]string{"allow-shell-nodes": "DORA_ALLOW_SHELL_NODES",
+				"log-level": "DORA_LOG_LEVEL", "log-format": "DORA_LOG_FORMAT", "log-filter": "DORA_LOG_FILTER"}); err != nil {
 				return err
 			}
 			if err := o.target.resolve(cmd); err != nil {
@@ -61,6 +65,9 @@ soon as the dataflow is accepted.`,
 	f.StringVarP(&o.name, "name", "n", "", "name of the dataflow; unique among those that run")
 	f.BoolVar(&o.attach, "attach", false, "wait for the end and show the logs (default in a terminal)")
 	f.BoolVar(&o.detach, "detach", false, "return as soon as the dataflow is accepted (default without a terminal)")
+	f.Var(levelFlag{&o.filter}, "log-level", "when attached: lowest level shown: error, warn, info, debug, trace, stdout (everything)")
+	f.Var(&o.format, "log-format", "when attached: pretty, json, compact")
+	f.Var(filterFlag{&o.filter}, "log-filter", `when attached: levels of single nodes, for example "sensor=debug,plan=warn"`)
 	f.BoolVar(&o.debug, "debug", false, "let every topic be inspected (same as publish_all_messages_to_zenoh: true)")
 	f.BoolVar(&o.hotReload, "hot-reload", false, "reload Python operators when their files change (not in this version)")
 	f.BoolVar(&o.uv, "uv", false, "use uv for Python nodes")
@@ -94,11 +101,16 @@ func (o *startOptions) run(cmd *cobra.Command, path string) error {
 	if !attach {
 		return nil
 	}
-	return attachTo(ctx, &o.target, started.UUID, sigs)
+	return o.attachTo(ctx, started.UUID, sigs)
 }
 
-// attachTo waits for the end of a dataflow; Ctrl-C once stops it, twice kills it.
-func attachTo(ctx context.Context, t *target, id string, sigs <-chan os.Signal) error {
+// lastLines is how long the logs may go on after the end of a dataflow.
+const lastLines = 5 * time.Second
+
+// attachTo shows the logs of a dataflow on stderr and waits for its end; Ctrl-C once stops
+// it, twice kills it.
+func (o *startOptions) attachTo(ctx context.Context, id string, sigs <-chan os.Signal) error {
+	t := &o.target
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type outcome struct {
@@ -111,9 +123,23 @@ func attachTo(ctx context.Context, t *target, id string, sigs <-chan os.Signal) 
 		o.err = t.callAgain(ctx, ws.MethodWait, ws.DataflowRef{Dataflow: id}, &o.res)
 		done <- o
 	}()
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		p := newLogPrinter(os.Stderr, o.format.value, useColor(os.Stderr), id)
+		q := ws.LogsQuery{Dataflow: id, Level: o.filter.level, NodeLevels: o.filter.perNode, Wait: followWait}
+		f := &flow{Dataflow: ws.Dataflow{UUID: id}, t: &o.target}
+		if err := showLogs(ctx, f.logPages, q, true, p); err != nil {
+			fmt.Fprintln(os.Stderr, "warning: the logs cannot be shown:", firstLine(err))
+		}
+	}()
 	for interrupts := 0; ; {
 		select {
 		case o := <-done:
+			select {
+			case <-shown: // every line before the verdict
+			case <-time.After(lastLines):
+			}
 			if o.err != nil {
 				return o.err
 			}

@@ -75,7 +75,7 @@ func (h *health) ask(ctx context.Context, t *target) error {
 		return err
 	}
 	h.Coordinator.Running, h.Coordinator.Info = true, &info
-	if err := c.Call(ctx, ws.MethodDaemons, struct{}{}, &h.Daemons); err != nil {
+	if err := c.Call(ctx, ws.MethodDaemons, ws.DaemonsQuery{}, &h.Daemons); err != nil {
 		return err
 	}
 	if err := c.Call(ctx, ws.MethodList, struct{}{}, &h.flows); err != nil {

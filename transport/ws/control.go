@@ -11,7 +11,7 @@ import (
 
 // Methods of a coordinator.
 const (
-	MethodList        = "list"         // -> []Dataflow, the oldest first
+	MethodList        = "list"         // ListQuery -> []Dataflow, the oldest first
 	MethodStart       = "start"        // Start -> Started, when its daemon has accepted it
 	MethodStop        = "stop"         // Stop -> Ordered
 	MethodRestart     = "restart"      // Restart -> Restarted
@@ -21,6 +21,8 @@ const (
 	MethodParams      = "params"       // DataflowRef with Node -> map of key to value
 	MethodParamSet    = "param_set"    // Param -> Ordered
 	MethodParamDelete = "param_delete" // Param -> ParamDeleted
+	MethodEvents      = "events"       // EventsQuery -> EventsPage
+	MethodLogs        = "logs"         // LogsQuery -> LogsPage, from the machine that has the files
 	MethodDaemons     = "daemons"      // DaemonsQuery -> []Daemon
 	MethodInfo        = "info"         // -> Info
 	MethodDown        = "down"         // -> nothing: daemons and coordinator end
@@ -157,4 +159,75 @@ type Info struct {
 	PID     int    `json:"pid"`
 	// StartedAt is RFC 3339.
 	StartedAt string `json:"started_at"`
+}
+
+// LogsQuery asks for log lines, the oldest first. Filters in order: time, text, level,
+// tail. Whoever asks again with the cursor of the answer gets every line once, over
+// rotations of files and deaths of everybody in between.
+type LogsQuery struct {
+	Dataflow string `json:"dataflow"`
+	// Nodes whose lines are wanted; none: all that have a log.
+	Nodes []string `json:"nodes,omitempty"`
+	// Cursor has by node where to go on; a node that is not in it begins at its oldest line.
+	Cursor map[string]LogCursor `json:"cursor,omitempty"`
+	Since  time.Time            `json:"since,omitzero"`
+	Until  time.Time            `json:"until,omitzero"`
+	// Grep is a text that message, node or target must contain (any case).
+	Grep string `json:"grep,omitempty"`
+	// Level is the lowest one wanted ("": all); NodeLevels overrides it for single nodes.
+	Level      string            `json:"level,omitempty"`
+	NodeLevels map[string]string `json:"node_levels,omitempty"`
+	// Tail, if set, begins with the last so many lines that pass the filters.
+	Tail *int `json:"tail,omitempty"`
+	// Wait is how long (at most 10 s) the answer may wait for lines.
+	Wait time.Duration `json:"wait,omitempty"`
+}
+
+// LogCursor is a place behind a line of a node's log: File tells the file, whatever its
+// name has become.
+type LogCursor struct {
+	File   string `json:"file"`
+	Offset int64  `json:"offset"`
+}
+
+// LogsPage are lines, and where to go on.
+type LogsPage struct {
+	Lines  []LogLine            `json:"lines"`
+	Cursor map[string]LogCursor `json:"cursor"`
+	// More: there are lines already beyond the cursor.
+	More bool `json:"more,omitempty"`
+	// Ended: the dataflow is over, nothing will come.
+	Ended bool `json:"ended,omitempty"`
+}
+
+// LogLine is one line of a log file as it stands there.
+type LogLine struct {
+	Node string `json:"node"`
+	Raw  string `json:"raw"`
+}
+
+// ListQuery asks for dataflows; with At, as they were at that time.
+type ListQuery struct {
+	At time.Time `json:"at,omitzero"`
+}
+
+// EventsQuery asks for events of the coordinator's journal, in which the facts of daemons
+// are. Whoever asks again with After from Next of the answer gets each event once.
+type EventsQuery struct {
+	// Dataflow whose events are wanted ("": all).
+	Dataflow string    `json:"dataflow,omitempty"`
+	After    uint64    `json:"after,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+	// Wait is how long (at most 10 s) the answer may wait for events.
+	Wait time.Duration `json:"wait,omitempty"`
+}
+
+// EventsPage are events, and where to go on. Pos in an envelope is its place in the
+// coordinator's journal, also for a fact.
+type EventsPage struct {
+	Events []json.RawMessage `json:"events"` // envelopes
+	Next   uint64            `json:"next"`
+	More   bool              `json:"more,omitempty"`
+	// Ended: the dataflow is over.
+	Ended bool `json:"ended,omitempty"`
 }

@@ -133,4 +133,6 @@ type OrderParam struct {
 // NodesQuery asks for the nodes of a dataflow ("": of all that live).
 type NodesQuery struct {
 	Dataflow string `json:"dataflow,omitempty"`
+	// At, if set, asks a coordinator for the nodes as they were then.
+	At time.Time `json:"at,omitzero"`
 }
