@@ -388,3 +388,25 @@ func BenchmarkRoundTrip8(b *testing.B)  { benchmarkPair(b, 8, false) }
 func BenchmarkRoundTrip4K(b *testing.B) { benchmarkPair(b, 4096, false) }
 func BenchmarkRoundTrip1M(b *testing.B) { benchmarkPair(b, 1<<20, false) }
 func BenchmarkLoan1M(b *testing.B)      { benchmarkPair(b, 1<<20, true) }
+
+// What a message costs both ends together when nobody has to be woken.
+func BenchmarkSendAndReceive8(b *testing.B) {
+	w := newWorld(b)
+	one, two := w.join("one"), w.join("two")
+	w.connect(one, "out", two, "a", 10, shm.Backpressure)
+	x, _ := w.node(one)
+	y, _ := w.node(two)
+	data := int64s(1)
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := x.SendOutput("out", data); err != nil {
+			b.Fatal(err)
+		}
+		ev, err := y.Recv(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ev.(*Input).Release()
+	}
+}

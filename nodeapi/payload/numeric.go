@@ -17,23 +17,24 @@ import (
 
 // form is the stream of one number type up to its body.
 type form struct {
-	typ      arrow.DataType
-	width    int // bytes of a value
-	schema   int // length of the schema block
-	head     []byte
-	rows     int // positions in head, of 8-byte numbers: rows of the batch,
-	node     int // length of the array (its null count, 0, follows),
-	validity int // offset and length of the validity bitmap, both 0,
-	values   int // offset (0) and length of the values,
-	body     int // length of the body
+	typ    arrow.DataType
+	width  int // bytes of a value
+	schema int // length of the schema block
+	head   []byte
+	rows   int // positions in head, of 8-byte numbers: rows of the batch,
+	node   int // length of the array (its null count, 0, follows),
+	values int // offset (0) and length of the values,
+	body   int // length of the body
 }
 
-// forms by type, and by schema block.
-var forms = sync.OnceValue(func() (f struct {
+// catalogue has the forms by type and by schema block.
+type catalogue struct {
 	byType   [64]*form
 	bySchema map[string]*form
-}) {
-	f.bySchema = make(map[string]*form)
+}
+
+var forms = sync.OnceValue(func() *catalogue {
+	f := &catalogue{bySchema: make(map[string]*form)}
 	for _, typ := range []arrow.DataType{
 		arrow.PrimitiveTypes.Int8, arrow.PrimitiveTypes.Int16, arrow.PrimitiveTypes.Int32, arrow.PrimitiveTypes.Int64,
 		arrow.PrimitiveTypes.Uint8, arrow.PrimitiveTypes.Uint16, arrow.PrimitiveTypes.Uint32, arrow.PrimitiveTypes.Uint64,
@@ -77,7 +78,10 @@ func formOf(typ arrow.DataType) *form {
 		return nil
 	}
 	at := func(p uint64) int { return f.schema + 8 + int(p) }
-	f.rows, f.node, f.validity, f.values, f.body = at(rows), at(node), at(buffers), at(buffers+16), at(body)
+	f.rows, f.node, f.values, f.body = at(rows), at(node), at(buffers+16), at(body)
+	if len(f.head) > maxHead {
+		return nil
+	}
 	return f
 }
 
@@ -151,8 +155,8 @@ var tails = func() (t [alignment][]byte) {
 	return t
 }()
 
-// decodeNumeric reads a stream whose schema is that of a form; nil if it is not, or if
-// anything about it is unusual.
+// decodeNumeric reads a stream that is, but for the numbers in it, a form's; nil if it is
+// not.
 func decodeNumeric(data []byte, free func(), loan bool) arrow.Array {
 	if len(data) < 16 {
 		return nil
@@ -162,44 +166,23 @@ func decodeNumeric(data []byte, free func(), loan bool) arrow.Array {
 		return nil
 	}
 	f := forms().bySchema[string(data[:schema])]
-	if f == nil {
+	if f == nil || len(data) < len(f.head)+len(endOfStream) {
 		return nil
 	}
-	rest := data[schema:]
-	n := uint64(binary.LittleEndian.Uint32(rest[4:]))
-	if binary.LittleEndian.Uint32(rest) != 0xffffffff || n == 0 || 8+n > uint64(len(rest)) {
+	number := func(at int) uint64 { return binary.LittleEndian.Uint64(data[at:]) }
+	rows, offset, length := number(f.rows), number(f.values), number(f.values+8)
+	body := uint64(len(data) - len(f.head) - len(endOfStream))
+	if rows > MaxSize || offset > MaxSize || length > MaxSize || length < rows*uint64(f.width) || offset+uint64(roundUp(int(length))) != body {
 		return nil
 	}
-	meta := rest[8 : 8+n]
-	info, err := inspect(meta, schemaInfo{columns: 1, fields: 1})
-	if err != nil || info.kind != kindRecordBatch {
+	// Everything else has to be as this package writes it.
+	var room [maxHead]byte
+	if want := f.fill(room[:0], int(rows), int(offset), int(length)); !bytes.Equal(want, data[:len(f.head)]) ||
+		!bytes.Equal(data[len(data)-len(endOfStream):], endOfStream[:]) {
 		return nil
 	}
-	body := rest[8+n:]
-	if info.bodyLen+uint64(len(endOfStream)) != uint64(len(body)) || !bytes.Equal(body[info.bodyLen:], endOfStream[:]) {
-		return nil
-	}
-	return f.array(meta, body[:info.bodyLen:info.bodyLen], free, loan)
-}
-
-// array of a batch that inspect has checked.
-func (f *form) array(meta, body []byte, free func(), loan bool) arrow.Array {
-	t, _ := tableAt(meta, 0)
-	batch, _, _ := t.tableField(2)
-	node, nodes, _ := batch.vectorField(1, 16)
-	buffers, n, _ := batch.vectorField(2, 16)
-	if nodes != 1 || n != 2 {
-		return nil
-	}
-	rows, nulls := batch.int64At(node), batch.int64At(node+8)
-	if rows != batch.int64Field(0) || nulls != 0 || rows > MaxSize {
-		return nil
-	}
-	from, length := batch.int64At(buffers+16), batch.int64At(buffers+24)
-	if length < rows*int64(f.width) {
-		return nil
-	}
-	values := wrap(body[from:from+length:from+length], free, loan)
+	from := uint64(len(f.head)) + offset
+	values := wrap(data[from:from+length:from+length], free, loan)
 	bufs := [2]*memory.Buffer{nil, values}
 	d := array.NewData(f.typ, int(rows), bufs[:], nil, 0, 0)
 	values.Release()
@@ -207,3 +190,6 @@ func (f *form) array(meta, body []byte, free func(), loan bool) arrow.Array {
 	d.Release()
 	return arr
 }
+
+// maxHead is more than the head of any form, in bytes.
+const maxHead = 1 << 10
