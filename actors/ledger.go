@@ -85,6 +85,27 @@ func (l *ledger) write(recs []record, must bool) (durable bool, err error) {
 	return false, nil
 }
 
+// writeUrgent is write without must, for what may use the last of the disk: stops, ends,
+// facts. Nothing is held: it is asked for, or sent, again.
+func (l *ledger) writeUrgent(recs []record) error {
+	if err := l.append(recs, true); err != nil {
+		return err
+	}
+	for _, r := range recs {
+		l.env.tell(l.stream, r)
+	}
+	return nil
+}
+
+// record is writeUrgent, or a write that is refused below the reserve.
+func (l *ledger) record(recs []record, urgent bool) error {
+	if urgent {
+		return l.writeUrgent(recs)
+	}
+	_, err := l.write(recs, false)
+	return err
+}
+
 // close makes a last attempt for records that are held.
 func (l *ledger) close() {
 	if len(l.held) == 0 {

@@ -297,7 +297,7 @@ func (a *remoteActor) take(m factsMsg) (uint64, error) {
 	for i, env := range envs {
 		recs[i] = record{Event: events.FactReceived{Envelope: env}, At: now}
 	}
-	if _, err := a.led.write(recs, false); err != nil {
+	if err := a.led.writeUrgent(recs); err != nil {
 		return a.cursor, err
 	}
 	a.moved(envs[len(envs)-1].Pos)

@@ -116,13 +116,24 @@ func (a *wantActor) begin() {
 // write records an event and takes it over.
 func (a *wantActor) write(e events.Event) error {
 	recs := records(a.w.c.env.clock.Now(), 0, []events.Event{e})
-	if _, err := a.w.led.write(recs, false); err != nil {
+	if err := a.w.led.record(recs, ending(e)); err != nil {
 		return err
 	}
 	recs[0].Seq = a.w.led.version
 	a.s = a.s.apply(recs[0])
 	a.w.publish(a.s)
 	return nil
+}
+
+// ending says that an order ends something: it may use the last of the disk.
+func ending(e events.Event) bool {
+	switch e := e.(type) {
+	case events.StopOrdered:
+		return true
+	case events.NodeStopOrdered:
+		return !e.Restart
+	}
+	return false
 }
 
 // must records what cannot be refused; if it cannot be recorded, it is decided again.

@@ -78,6 +78,10 @@ func (o *coordinatorOptions) flags() []string {
 	return args
 }
 
+// serviceBallast is given up when the disk is full to the last byte: what Badger needs to
+// write at all (32 MiB), and room for the stops and exits of that time.
+const serviceBallast = 48 << 20
+
 // openStore opens the store that --store names.
 func openStore(home, spec, name string, log logrus.FieldLogger) (journal.Store, string, error) {
 	kind, path, _ := strings.Cut(spec, ":")
@@ -101,7 +105,7 @@ func openStore(home, spec, name string, log logrus.FieldLogger) (journal.Store, 
 	default:
 		return nil, "", usagef("--store %s: expected badger, badger:DIR or memory", spec)
 	}
-	store, err := journal.OpenBadger(dir, journal.OpenOptions{Log: log})
+	store, err := journal.OpenBadger(dir, journal.OpenOptions{Log: log, Ballast: serviceBallast})
 	if err != nil {
 		return nil, "", storeError(dir, err)
 	}

@@ -79,7 +79,7 @@ func newSite(t *testing.T) *Site {
 		if t.Failed() {
 			s.showLogs()
 		}
-		if out, err := s.try("down"); err != nil && !strings.Contains(out, "nobody listens") {
+		if out, err := s.try("down"); err != nil && !strings.Contains(out, "Could not connect") {
 			t.Errorf("down: %v\n%s", err, out)
 		}
 	})
