@@ -3,6 +3,7 @@ package dataplane
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,7 +78,7 @@ const patience = 40 * time.Second
 func start(t *testing.T, nodes string, files map[string]string) *run {
 	t.Helper()
 	r := &run{t: t, w: leftovers.New(t), dir: t.TempDir(), ended: make(chan struct{})}
-	files["dataflow.yml"] = "nodes:\n" + nodes
+	files["dataflow.yml"] = "health_check_interval: 0.1\nnodes:\n" + nodes
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -380,4 +381,94 @@ func TestHeldSenderIsShown(t *testing.T) {
 	}
 	r.finish()
 	r.clean()
+}
+
+// An input whose sender is silent times out, and recovers with the next message, before
+// it.
+func TestSilentSenderTimesOut(t *testing.T) {
+	r := start(t, `
+  - {id: source, path: peer, args: send 4 1500ms 8 20000, outputs: [out]}
+  - {id: sink, path: peer, args: recv, inputs: {in: {source: source/out, input_timeout: 0.4}}}
+`, map[string]string{})
+	f := r.flow("sink", "in", 0)
+	r.finish()
+	if f != (flow{0, 3, 4, 0}) {
+		t.Errorf("%+v", f)
+	}
+	closed, recovered := strings.Count(r.text(), "sink: EVENT input in closed"), strings.Count(r.text(), "sink: EVENT input in recovered")
+	if closed < 3 || recovered != 3 {
+		t.Errorf("%d times closed, %d times recovered", closed, recovered)
+	}
+	r.clean()
+}
+
+// A receiver that takes nothing is found by its health check, killed and restarted.
+func TestReceiverThatTakesNothingIsRestarted(t *testing.T) {
+	r := start(t, `
+  - {id: source, path: peer, args: send 0 5ms 8, outputs: [out]}
+  - {id: sink, path: peer, args: recv, health_check_timeout: 1, restart_policy: on-failure, inputs: {in: source/out}}
+`, map[string]string{})
+	r.wait("sink: FIRST")
+	time.Sleep(1500 * time.Millisecond)
+	if strings.Contains(r.text(), "health check") {
+		t.Error("a receiver that keeps up fails its health check")
+	}
+	r.kill("sink", syscall.SIGSTOP)
+	r.wait(`health check`)
+	r.wait(`(?s)sink: FIRST.*sink: FIRST`)
+	_ = r.cmd.Process.Signal(syscall.SIGINT)
+	r.finish()
+	r.clean()
+}
+
+// A dynamic Go node joins on shared memory, in both directions, leaves and comes again.
+func TestDynamicNodeJoins(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	_ = l.Close()
+	t.Setenv("DORA_DAEMON_LOCAL_LISTEN_PORT", port)
+	r := start(t, `
+  - {id: source, path: peer, args: send 0 2ms 8 20000, outputs: [out]}
+  - {id: guest, path: dynamic, inputs: {in: {source: source/out, queue_policy: backpressure}}, outputs: [out]}
+  - {id: sink, path: peer, args: recv, inputs: {in: {source: guest/out, queue_policy: backpressure}, also: source/out}}
+`, map[string]string{})
+	for round := range 2 {
+		guest := r.w.Command(r.dir, filepath.Join(bin, "peer"), "dynamic", "guest", "relay")
+		var out bytes.Buffer
+		guest.Stdout, guest.Stderr = &out, &out
+		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) { // until the dataflow is there
+			c, err := net.Dial("tcp4", "127.0.0.1:"+port)
+			if err == nil {
+				_ = c.Close()
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("nobody waits for dynamic nodes")
+			}
+		}
+		if err := guest.Start(); err != nil {
+			t.Fatal(err)
+		}
+		r.wait("sink: FIRST")
+		time.Sleep(500 * time.Millisecond)
+		if n := memfds(t, guest.Process.Pid); n < 3 {
+			t.Errorf("the guest has %d memfds: it does not use shared memory", n)
+		}
+		if round == 0 {
+			_ = guest.Process.Kill()
+			r.wait("sink: EVENT input in closed")
+		} else {
+			r.wait("sink: EVENT input in recovered")
+			_ = r.cmd.Process.Signal(syscall.SIGINT)
+		}
+		_ = guest.Wait()
+		if strings.Contains(out.String(), "FAILED") && round == 1 {
+			t.Error(out.String())
+		}
+	}
+	r.wait("sink: DONE")
+	r.finish()
 }

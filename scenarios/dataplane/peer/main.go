@@ -8,6 +8,7 @@
 //	scribble                   receive 3 messages, then write over all shared memory
 //	truncate                   receive 3 messages, then resize all shared memory, then recv
 //	relay                      send every message on
+//	dynamic ID ...             join as the dynamic node ID, then as above
 //
 // Message i of a process has the values i, the process's restart count, then i again and
 // again.
@@ -30,9 +31,17 @@ import (
 )
 
 func main() {
-	node, err := nodeapi.Init(context.Background())
+	args := os.Args[1:]
+	var node *nodeapi.Node
+	var err error
+	if args[0] == "dynamic" {
+		node, err = nodeapi.InitDynamic(context.Background(), args[1])
+		args = args[2:]
+	} else {
+		node, err = nodeapi.Init(context.Background())
+	}
 	if err == nil {
-		err = run(node, os.Args[1], os.Args[2:])
+		err = run(node, args[0], args[1:])
 	}
 	if err != nil {
 		fmt.Println("FAILED", err)
