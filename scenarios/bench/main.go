@@ -119,10 +119,11 @@ func (o options) jsonFile(root string) string {
 func measureAll(ctx context.Context, w *workshop, rows []row, rounds int) report {
 	begin := time.Now()
 	rep := newReport(ctx, w.root)
-	for _, r := range rows {
+	for i, r := range rows {
 		if ctx.Err() != nil {
 			break
 		}
+		w.progress.at(i+1, len(rows))
 		rep.Rows = append(rep.Rows, measureRow(ctx, r, rounds, w.progress))
 	}
 	rep.Versions = w.versions

@@ -22,6 +22,7 @@ type progress struct {
 	width  int
 	begin  time.Time
 	latest time.Time
+	part   string
 }
 
 func newProgress(f *os.File) *progress {
@@ -30,6 +31,13 @@ func newProgress(f *os.File) *progress {
 		p.width, _, _ = term.GetSize(int(f.Fd()))
 	}
 	return p
+}
+
+// at says which of how many rows is being measured.
+func (p *progress) at(row, rows int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.part = fmt.Sprintf(", row %d of %d", row, rows)
 }
 
 // say prints a line that stays.
@@ -51,7 +59,7 @@ func (p *progress) step(format string, args ...any) {
 
 func (p *progress) print(text string, stays bool) {
 	p.latest = time.Now()
-	text = fmt.Sprintf("[%4.0fs] %s", time.Since(p.begin).Seconds(), text)
+	text = fmt.Sprintf("[%4.0fs%s] %s", time.Since(p.begin).Seconds(), p.part, text)
 	if !p.tty {
 		fmt.Fprintln(p.out, text)
 		return
