@@ -49,6 +49,7 @@ type sharedMemory struct {
 	own *shm.Endpoint // sends what the router itself makes of log lines
 	me  *shm.Member
 
+	relays int
 	taps   []*tap
 	active chan struct{} // somebody takes part
 

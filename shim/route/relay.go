@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -21,14 +22,33 @@ func (m *sharedMemory) relay(n *node) error {
 		return fmt.Errorf("route: node %s: %w", n.id, err)
 	}
 	n.place.relay = ep
+	m.relays++
+	roomForSleepers(m.relays)
 	m.r.wg.Add(1)
 	go n.relay(ep.Reader)
 	return nil
 }
 
+// roomForSleepers makes up for relays that sleep on shared memory. A goroutine in a system
+// call keeps its place among those that may run until the runtime takes it away, which it
+// does late (up to 10 ms) when little happens. With as many sleepers as processors, nobody
+// would be left to see what comes over a connection.
+func roomForSleepers(n int) {
+	if want := runtime.NumCPU() + n; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
+}
+
+func (m *sharedMemory) relayEnded() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.relays--
+}
+
 // relay moves messages from shared memory into the node's queue until the reader ends.
 func (n *node) relay(from *shm.Reader) {
 	defer n.r.wg.Done()
+	defer n.r.mem.relayEnded()
 	for {
 		m, err := from.Recv(context.Background())
 		switch {

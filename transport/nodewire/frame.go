@@ -58,7 +58,9 @@ func (b *Buffer) Release() {
 	case n == 0:
 		if b.class >= 0 {
 			b.b = b.b[:cap(b.b)]
-			pools[b.class].Put(b)
+			if !warm.put(b) {
+				pools[b.class].Put(b)
+			}
 		}
 	case n < 0:
 		// Returning memory twice would mix up messages of different nodes.
@@ -95,7 +97,10 @@ func NewBuffer(n int) *Buffer {
 		b.refs.Store(1)
 		return b
 	}
-	b, _ := pools[c].Get().(*Buffer)
+	b := warm.get(c)
+	if b == nil {
+		b, _ = pools[c].Get().(*Buffer)
+	}
 	if b == nil {
 		b = &Buffer{b: make([]byte, classSize(c)), class: c}
 	}
