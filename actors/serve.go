@@ -66,6 +66,7 @@ func (c *Coordinator) Serve(s *ws.Server) {
 		d, err := c.StopNode(ctx, uuid, p.Node, p.Restart, p.Grace, p.Force)
 		return ordered(uuid, d), err
 	})
+	handle(s, ws.MethodTraces, func(ctx context.Context, q ws.TracesQuery) (any, error) { return c.Traces(ctx, q.Prefix) })
 	handle(s, ws.MethodLogs, c.serveLogs)
 	c.serveParams(s)
 	handle(s, ws.MethodDaemons, func(ctx context.Context, q ws.DaemonsQuery) (any, error) { return c.wireDaemons(ctx, q.Ping), nil })

@@ -156,7 +156,7 @@ func (o *coordinatorOptions) run(ctx context.Context, ready *os.File) error {
 	if err != nil {
 		return err
 	}
-	store, where, err := openStore(home, o.store, "coordinator.badger", log)
+	store, where, err := openStore(home, o.store, coordinatorStore, log)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func down(ctx context.Context, cmd *cobra.Command, t *target) error {
 		return err
 	}
 	if info.Home == home {
-		stores := []string{"coordinator.badger"}
+		stores := []string{coordinatorStore}
 		for _, d := range daemons {
 			if d.Home == home {
 				stores = append(stores, daemonStore(d.Machine))

@@ -78,6 +78,7 @@ func newRootCmd() *cobra.Command {
 		newEventsCmd(), newShimCmd(),
 		newUpCmd(), newDownCmd(), newStartCmd(), newStopCmd(), newRestartCmd(), newCoordinatorCmd(), newDaemonCmd(),
 		newStatusCmd(), newSystemCmd(), newCompletionCmd(), newSelfCmd(), newParamCmd(), newDoctorCmd(),
+		newTraceCmd(), newJournalCmd(),
 	)
 	completeNames(root)
 	wrapArgs(root)

@@ -75,7 +75,7 @@ func (h *health) ask(ctx context.Context, t *target) error {
 		return err
 	}
 	h.Coordinator.Running, h.Coordinator.Info = true, &info
-	if err := c.Call(ctx, ws.MethodDaemons, ws.DaemonsQuery{}, &h.Daemons); err != nil {
+	if err := c.Call(ctx, ws.MethodDaemons, ws.DaemonsQuery{Ping: true}, &h.Daemons); err != nil {
 		return err
 	}
 	if err := c.Call(ctx, ws.MethodList, struct{}{}, &h.flows); err != nil {
@@ -177,6 +177,6 @@ func (h *health) write(w io.Writer, format string) error {
 func newSystemCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "system", Short: "Look after the installation of this machine", Args: cobra.NoArgs}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	cmd.AddCommand(newStatusCmd())
+	cmd.AddCommand(newStatusCmd(), newSystemInstallCmd())
 	return cmd
 }

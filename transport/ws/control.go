@@ -22,6 +22,7 @@ const (
 	MethodParamSet    = "param_set"    // Param -> Ordered
 	MethodParamDelete = "param_delete" // Param -> ParamDeleted
 	MethodEvents      = "events"       // EventsQuery -> EventsPage
+	MethodTraces      = "traces"       // TracesQuery -> []Span
 	MethodLogs        = "logs"         // LogsQuery -> LogsPage, from the machine that has the files
 	MethodDaemons     = "daemons"      // DaemonsQuery -> []Daemon
 	MethodInfo        = "info"         // -> Info
@@ -230,4 +231,31 @@ type EventsPage struct {
 	More   bool              `json:"more,omitempty"`
 	// Ended: the dataflow is over.
 	Ended bool `json:"ended,omitempty"`
+}
+
+// TracesQuery asks for the newest spans (at most 4096); with Prefix for those of the trace
+// whose id begins with it.
+type TracesQuery struct {
+	Prefix string `json:"prefix,omitempty"`
+}
+
+// Span is one step of something that was asked for. Ids are hexadecimal, as OpenTelemetry
+// has them: 16 bytes for a trace, 8 for a span.
+type Span struct {
+	Trace   string      `json:"trace"`
+	ID      string      `json:"id"`
+	Parent  string      `json:"parent,omitempty"`
+	Name    string      `json:"name"`
+	Level   string      `json:"level"`   // INFO, ERROR
+	Process string      `json:"process"` // "coordinator", "daemon", "shim"
+	Start   time.Time   `json:"start"`
+	End     time.Time   `json:"end,omitzero"` // zero: under way
+	Fields  []SpanField `json:"fields,omitempty"`
+	Error   string      `json:"error,omitempty"`
+}
+
+// SpanField is one small fact about a span.
+type SpanField struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
