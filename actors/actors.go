@@ -86,6 +86,10 @@ type Options struct {
 	// Vault keeps the environments of dataflows (nil: none is kept, and a dataflow whose
 	// shim and daemon were both killed does not come back by itself).
 	Vault Vault
+	// Place says where the sources of a descriptor's nodes lie that were fetched from
+	// elsewhere (it changes the nodes), without asking the network. Nil: such nodes cannot
+	// be ordered.
+	Place func(*dataflow.Descriptor) error
 }
 
 // Vault keeps what a start needs and a journal must not hold: the values of the

@@ -64,6 +64,11 @@ func (d *Daemon) startOrdered(ctx context.Context, uuid, key string, o *ws.Order
 	if err := diags.Err(); err != nil {
 		return fmt.Errorf("dataflow %s: %w", uuid, err)
 	}
+	if d.opts.Place != nil {
+		if err := d.opts.Place(desc); err != nil {
+			return fmt.Errorf("dataflow %s: %w", uuid, err)
+		}
+	}
 	return d.Start(ctx, StartRequest{
 		UUID: uuid, Name: o.Name, Descriptor: desc, Text: o.Descriptor, Path: o.Path, WorkingDir: o.WorkingDir, LogDir: o.LogDir,
 		Env: o.Env, AllowShell: o.AllowShell, UV: o.UV, Debug: o.Debug, ExitWhenNodesFinish: o.ExitWhenNodesFinish,

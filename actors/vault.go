@@ -45,6 +45,12 @@ func (d *Daemon) recallLoad(f *flow, created events.DataflowCreated) *link.Load 
 		}
 		return nil
 	}
+	if d.opts.Place != nil {
+		if err := d.opts.Place(f.desc); err != nil {
+			log.Warnf("it could not be loaded into another shim: %v", err)
+			return nil
+		}
+	}
 	load, err := LoadFor(StartRequest{
 		UUID: f.uuid, Name: created.Name, Descriptor: f.desc, Text: created.Descriptor,
 		Path: created.Path, WorkingDir: created.WorkingDir, LogDir: created.LogDir, Env: env,

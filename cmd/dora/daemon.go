@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/cmd/dora/source"
 	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/events"
 	"github.com/dora-go/dora/shim/folder"
@@ -83,7 +84,7 @@ func (o *daemonOptions) run(ctx context.Context, ready *os.File) error {
 	sweep := newSweeper(launcher)
 	defer sweep.stop()
 	d, err := actors.Open(actors.Options{Store: store, Log: log, Machine: o.machine, Version: version, PID: os.Getpid(), BootID: folder.BootID(),
-		Launcher: launcher, NewToken: newToken, Vault: vault, Verified: true, Observe: sweep.observe})
+		Launcher: launcher, NewToken: newToken, Vault: vault, Verified: true, Observe: sweep.observe, Place: source.Place})
 	if err != nil {
 		return err
 	}

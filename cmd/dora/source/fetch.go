@@ -25,6 +25,8 @@ type Options struct {
 	Update bool
 	// Locked refuses sources that the lock file does not have.
 	Locked bool
+	// Offline refuses what is not here already.
+	Offline bool
 	// Out takes what happens, line by line.
 	Out io.Writer
 	// Client makes the requests of downloads; nil: one with timeouts of its own.
@@ -87,6 +89,17 @@ func Fetch(ctx context.Context, o Options) error {
 		return err
 	}
 	return f.lock.write(f.lockPath)
+}
+
+// Place makes the nodes of a dataflow ordinary ones as Fetch does, from what was fetched
+// before; it asks nobody.
+func Place(d *dataflow.Descriptor) error {
+	return Fetch(context.Background(), Options{Dataflow: d, Offline: true})
+}
+
+// errNotHere is said instead of asking the network.
+func (f *fetcher) errNotHere(what string) error {
+	return fmt.Errorf("%s was not fetched on this machine\n  fix: run `dora build %s` here", redact(what), f.opts.Dataflow.File)
 }
 
 type fetcher struct {

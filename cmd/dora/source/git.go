@@ -75,6 +75,9 @@ func (f *fetcher) clone(ctx context.Context, written string, r ref) (dir, commit
 	if dir = f.cloneDir(written, commit); commit != "" && exists(dir) {
 		return dir, commit, nil
 	}
+	if f.opts.Offline {
+		return "", "", f.errNotHere(written)
+	}
 	c := &cloner{url: f.repositoryURL(written), shown: redact(written), out: f.out, ref: r, want: commit}
 	if commit == "" && r.kind != "rev" {
 		if c.tip, err = c.resolve(ctx); err != nil {

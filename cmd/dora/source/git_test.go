@@ -221,6 +221,12 @@ func TestGitLock(t *testing.T) {
 		t.Fatalf("first: %v %v", n.Commit, err)
 	}
 	second := r.commit("two")
+	if n, err := fetchNode(t, dir, Options{Offline: true}, source...); err != nil || n.Commit != first {
+		t.Errorf("offline has %s, %v", n.Commit, err)
+	}
+	if _, err := fetchNode(t, dir, Options{Offline: true}, "git: ./repo.git", "tag: v9", "path: run.py"); err == nil || !strings.Contains(err.Error(), "was not fetched on this machine") {
+		t.Errorf("offline, not there: %v", err)
+	}
 	var out bytes.Buffer
 	if n, err = fetchNode(t, dir, Options{Out: &out}, source...); err != nil || n.Commit != first || out.Len() > 0 {
 		t.Errorf("a run has %s, %v, %q; want the locked commit, silently", n.Commit, err, out.String())

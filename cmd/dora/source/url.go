@@ -80,6 +80,8 @@ func (f *fetcher) download(ctx context.Context, n *dataflow.Node, wanted string)
 	case here && (!f.opts.Update || f.opts.Locked || wanted != ""):
 		f.lock.setDownload(have)
 		return programIn(dir, n)
+	case f.opts.Offline:
+		return "", f.errNotHere(n.Path)
 	case !f.opts.Update || f.opts.Locked:
 		wanted = have.SHA256 // what the lock file names, or anything
 	}
