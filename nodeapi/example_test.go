@@ -106,3 +106,27 @@ func ExampleLookup() {
 	// encoding is no number
 	// [encoding width]
 }
+
+// An image is built where its receivers will read it.
+func ExampleNode_Loan() {
+	node, err := nodeapi.Init(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer node.Close()
+	const pixels = 1920 * 1080 * 3
+	loan, err := node.Loan("image", pixels)
+	if err != nil {
+		log.Fatal(err) // says who holds the memory
+	}
+	image := array.NewUint8Builder(loan)
+	image.Resize(pixels) // not Reserve, which takes more than it is asked for
+	for i := range pixels {
+		image.UnsafeAppend(byte(i))
+	}
+	data := image.NewArray()
+	defer data.Release()
+	if err := loan.Send(data); err != nil {
+		log.Fatal(err)
+	}
+}

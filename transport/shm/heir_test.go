@@ -4,6 +4,8 @@ package shm
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"testing"
 	"time"
 )
@@ -77,5 +79,45 @@ func TestSenderEndsBeforeTheHeirComes(t *testing.T) {
 	}
 	if m := r.recv(en); m.End != Gone {
 		t.Fatalf("%+v", m)
+	}
+}
+
+// A sender waits once for a receiver that takes nothing, not at every message.
+func TestWaitingInVainIsNotRepeated(t *testing.T) {
+	const limit = 400 * time.Millisecond
+	r := newRig(t, SupervisorOptions{SendTimeout: limit})
+	from, to := r.join("camera"), r.join("planner")
+	e := r.connect(from, "out", to, "in", 2, Backpressure)
+	ef, et := r.open(from), r.open(to)
+	r.wait("the edge", e.Attached())
+	send := func() (time.Duration, error) {
+		begin := time.Now()
+		err := ef.Writer.Send(context.Background(), "out", []byte("x"), Header{})
+		return time.Since(begin), err
+	}
+	for range 2 {
+		if _, err := send(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var held *BackpressureError
+	if took, err := send(); !errors.As(err, &held) || took < limit {
+		t.Fatalf("after %v: %v", took, err)
+	}
+	for range 3 {
+		if took, err := send(); !errors.As(err, &held) || took > limit/2 {
+			t.Fatalf("after %v: %v", took, err)
+		}
+	}
+	m := r.recv(et)
+	m.Release()
+	if took, err := send(); err != nil || took > limit/2 {
+		t.Fatalf("with room, after %v: %v", took, err)
+	}
+	if took, err := send(); !errors.As(err, &held) || took < limit {
+		t.Fatalf("full again, after %v: %v", took, err)
+	}
+	if st := e.Stats(); st.Dropped != 5 || st.Published != 3 {
+		t.Errorf("%+v", st)
 	}
 }

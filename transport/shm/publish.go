@@ -2,7 +2,9 @@ package shm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,7 +115,8 @@ func (l *Loan) giveBack() {
 
 // Publish sends the payload on an output, to everybody who listens there, and ends the
 // loan, also if it returns an error. It waits for inputs with backpressure; if one has
-// no room in time, all others have got the message and it returns a *BackpressureError.
+// no room in time, all others have got the message and it returns a *BackpressureError;
+// later messages do not wait for that input until there is room.
 func (l *Loan) Publish(ctx context.Context, output string, h Header) error {
 	if l.done {
 		return ErrSpent
@@ -266,7 +269,22 @@ func (w *Writer) publish(ctx context.Context, id string, m *outgoing) error {
 	if len(full) == 0 {
 		return nil
 	}
-	return w.pushWaiting(ctx, out, full, m)
+	var late []*outEdge
+	full = slices.DeleteFunc(full, func(e *outEdge) bool {
+		if e.gaveUp {
+			late = append(late, e)
+		}
+		return e.gaveUp
+	})
+	early := w.held(out, late, ErrTimeout)
+	if len(full) == 0 {
+		return early
+	}
+	err := w.pushWaiting(ctx, out, full, m)
+	if err == nil {
+		return early
+	}
+	return err
 }
 
 // pushWaiting waits until the message has found room in every queue of full.
@@ -312,6 +330,7 @@ func (w *Writer) held(out *output, full []*outEdge, err error) error {
 	for _, x := range full {
 		if !x.gone {
 			e.Inputs = append(e.Inputs, x.Peer+"/"+x.Input)
+			x.gaveUp = x.gaveUp || errors.Is(err, ErrTimeout)
 			x.seq++ // the receiver sees a gap, not a lie
 			x.drops++
 			atomic.StoreUint64(x.dropped, x.drops)
@@ -359,6 +378,7 @@ func (w *Writer) push(e *outEdge, m *outgoing) bool {
 	if !full && !w.over(e, m) {
 		w.put(e, m, e.seq)
 		e.seq++
+		e.gaveUp = false
 		return true
 	}
 	if e.Policy == Backpressure {

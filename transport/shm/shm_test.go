@@ -304,7 +304,7 @@ func TestBackpressureWaitsForRoom(t *testing.T) {
 
 func TestBackpressureEndsWithANamedError(t *testing.T) {
 	r := newRig(t, SupervisorOptions{SendTimeout: 50 * time.Millisecond})
-	a, _, e := r.pair(2, Backpressure)
+	a, b, e := r.pair(2, Backpressure)
 	c := r.join("viewer")
 	e2 := r.connect(a.member(r), "image", c, "in", 100, DropOldest)
 	ec := r.open(c)
@@ -324,6 +324,9 @@ func TestBackpressureEndsWithANamedError(t *testing.T) {
 	if st := e.Stats(); st.Dropped != 1 {
 		t.Errorf("%+v", st)
 	}
+	m := r.recv(b)
+	m.Release()
+	r.send(a, "image", []byte("x"), Header{}) // full again
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(10*time.Millisecond, cancel)
 	if err := a.Writer.Send(ctx, "image", nil, Header{}); !errors.Is(err, context.Canceled) {

@@ -58,6 +58,7 @@ type outEdge struct {
 	refused uint64 // withheld: the consumer held too much
 	forRoom int    // goroutines that wait for room in the queue
 	forSlot int    // goroutines that wait for messages to come back
+	gaveUp  bool   // a message waited in vain: others do not, until there is room
 	ended   bool   // the end mark was written
 	gone    bool   // not to be touched any more
 }
