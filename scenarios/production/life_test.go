@@ -149,7 +149,7 @@ nodes:
 	if strings.Contains(r.Reason, "fine") {
 		t.Errorf("reason %q names a node that ended well", r.Reason)
 	}
-	s.fails(1, "has ended (Failed)", "stop", "ends")
+	s.fails(1, "exited with code 3", "stop", "ends")
 }
 
 // TestShimAndDaemonDieTogether: the exits that the shim had written down are true, the

@@ -292,14 +292,14 @@ func (s *Site) flows(uuid, node string, from int) {
 	}
 }
 
-// counts checks that there is one of each that should be.
+// counts checks that there are as many of each role as should be; a process that has let
+// go of everything may need a moment to be gone.
 func (s *Site) counts(want map[string]int) {
 	s.t.Helper()
 	for role, n := range want {
-		got := s.w.Find(roles[role]...)
-		if len(got) != n {
-			s.t.Errorf("%d processes of role %s (%v), want %d", len(got), role, got, n)
-		}
+		var got []int
+		s.eventually(2*time.Second, func() bool { got = s.w.Find(roles[role]...); return len(got) == n },
+			func() string { return fmt.Sprintf("%d processes of role %s (%v), want %d", len(got), role, got, n) })
 	}
 }
 
