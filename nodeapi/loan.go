@@ -64,7 +64,7 @@ func (n *Node) Loan(output string, size int) (*Loan, error) {
 	}
 	slot, err := n.shared.ep.Writer.Reserve(context.Background(), loanHead+size+size/8+loanTail)
 	if err != nil {
-		return nil, fmt.Errorf("output %s: %w", output, err)
+		return nil, sharedError(output, err)
 	}
 	l.slot, l.mem = slot, slot.Room()
 	return l, nil
@@ -135,7 +135,7 @@ func (l *Loan) Send(data arrow.Array, opts ...SendOption) error {
 	}
 	h := s.header(l.node.clock.Now(), options(opts))
 	if err := l.slot.Publish(context.Background(), l.output, h); err != nil {
-		return fmt.Errorf("output %s: %w", l.output, err)
+		return sharedError(l.output, err)
 	}
 	return nil
 }

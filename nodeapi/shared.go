@@ -287,9 +287,17 @@ func (s *shared) collect() {
 func (s *shared) publish(output string, at nodewire.Timestamp, p Parameters, b *scratch) error {
 	h := b.header(at, p)
 	if err := s.ep.Writer.SendParts(context.Background(), output, b.encoded.Segments(), b.encoded.Size(), h); err != nil {
-		return fmt.Errorf("output %s: %w", output, err)
+		return sharedError(output, err)
 	}
 	return nil
+}
+
+// sharedError words an error of the shared memory as one of this package.
+func sharedError(output string, err error) error {
+	if errors.Is(err, shm.ErrClosed) {
+		err = ErrClosed
+	}
+	return fmt.Errorf("output %s: %w", output, err)
 }
 
 func (b *scratch) header(at nodewire.Timestamp, p Parameters) shm.Header {

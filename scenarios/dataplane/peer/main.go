@@ -16,6 +16,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -115,6 +116,9 @@ func send(node *nodeapi.Node, args []string) error {
 	for i := 0; i < count || count == 0; i++ {
 		n := max(2, sizes[i%len(sizes)]/8)
 		loan, err := node.Loan("out", 8*n)
+		if errors.Is(err, nodeapi.ErrClosed) {
+			select {} // the end is under way
+		}
 		if err != nil {
 			return err
 		}
