@@ -239,16 +239,18 @@ func (c comparison) peerFigures(by map[string][]float64) ([]float64, error) {
 	return peer, nil
 }
 
-// net takes cost off values round by round; a nil cost takes nothing off.
+// net takes cost off values round by round; a nil cost takes nothing off. A round that was
+// disturbed may leave nothing: then a hundredth of the value stands for it.
 func net(values, cost []float64) ([]float64, error) {
 	if cost == nil {
 		return values, nil
 	}
+	if v, c := median(values), median(cost); v <= c {
+		return nil, fmt.Errorf("%.3g less %.3g leaves nothing", v, c)
+	}
 	out := make([]float64, len(values))
 	for i := range values {
-		if out[i] = values[i] - cost[i]; out[i] <= 0 {
-			return nil, fmt.Errorf("round %d: %.3g less %.3g leaves nothing", i+1, values[i], cost[i])
-		}
+		out[i] = max(values[i]-cost[i], values[i]/100)
 	}
 	return out, nil
 }

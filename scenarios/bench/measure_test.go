@@ -137,6 +137,15 @@ func TestCostOfThePeerIsTakenOffRoundByRound(t *testing.T) {
 	}
 }
 
+func TestRoundsThatLeaveNothingOfThePeer(t *testing.T) {
+	if got, err := net([]float64{10, 20, 30}, []float64{5, 25, 10}); err != nil || !slices.Equal(got, []float64{5, 0.2, 20}) {
+		t.Errorf("one disturbed round: %v, %v", got, err)
+	}
+	if got, err := net([]float64{10, 20, 30}, []float64{20, 25, 10}); err == nil {
+		t.Errorf("the median leaves nothing: %v", got)
+	}
+}
+
 func TestRowStartsOverAtHalfTheLoad(t *testing.T) {
 	var tried []int
 	var build func(load int) row

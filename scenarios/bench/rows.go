@@ -31,7 +31,7 @@ const (
 // ours/peer of the medians.
 func allRows(w *workshop, short bool) []row {
 	e := extent{short}
-	small, count16, count40 := e.of(60, 30), e.of(10, 4), e.of(6, 3)
+	small, count16, count40 := e.of(50, 30), e.of(8, 4), e.of(4, 3)
 	ms := time.Millisecond
 	rows := slices.Concat(roundTripRows(w, e), pacedRows(w, e), rateRows(w, e), fanOutRows(w, e), cpuRows(w, e), mixedRows(w, e))
 	return append(rows,

@@ -123,7 +123,7 @@ func pacedRow(w *workshop, name string, p pace, limit, inPlace float64) row {
 
 // roundTripRows compare half of the time to an answer of 8 bytes.
 func roundTripRows(w *workshop, e extent) []row {
-	small, mid, large := e.of(2000, 500), e.of(300, 100), e.of(30, 10)
+	small, mid, large := e.of(1500, 500), e.of(200, 100), e.of(20, 10)
 	return []row{
 		roundTripRow(w, "rtt-8B", 8, small),
 		roundTripRow(w, "rtt-4KiB", 4<<10, small),
@@ -223,25 +223,31 @@ func messageRateRow(w *workshop, e extent) row {
 
 func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy float64) row {
 	l := e.flood(bytes)
+	large := bytes >= 1<<20 // what one copy costs is most of the rest
 	size, n := strconv.Itoa(bytes), strconv.Itoa(min(2000, 1<<30/bytes))
-	return row{
+	r := row{
 		name: name, load: "no pauses, " + sizeText(bytes), unit: "GB/s", prepare: all(w.prepareFlows, w.prepareFloor),
 		contenders: func() []contender {
-			return []contender{
+			out := []contender{
 				{ours, w.rate(w.oursFlow().queue(backpressure), l, true)},
 				{realDora, w.rate(w.realFlow(), l, true)},
-				{realBig, w.rate(w.realFlow().pool(bigPool), l, true)},
-				{memcpyFloor, w.nativeRate(bytes, w.floorProgram(), "memcpy", size, n)},
-				{sharedFloor, w.nativeRate(bytes, w.floorProgram(), "shared", size, n)},
 			}
-		},
-		comparisons: []comparison{
-			{subject: ours, peer: realDora, limit: direct, atLeast: true},
-			{subject: ours, peer: realBig, atLeast: true},
-			{subject: ours, peer: memcpyFloor, limit: memcpy, atLeast: true},
-			{subject: ours, peer: sharedFloor, atLeast: true},
+			if large {
+				out = append(out, contender{realBig, w.rate(w.realFlow().pool(bigPool), l, true)},
+					contender{memcpyFloor, w.nativeRate(bytes, w.floorProgram(), "memcpy", size, n)},
+					contender{sharedFloor, w.nativeRate(bytes, w.floorProgram(), "shared", size, n)})
+			}
+			return out
 		},
 	}
+	r.comparisons = []comparison{{subject: ours, peer: realDora, limit: direct, atLeast: true}}
+	if large {
+		r.comparisons = append(r.comparisons,
+			comparison{subject: ours, peer: realBig, atLeast: true},
+			comparison{subject: ours, peer: memcpyFloor, limit: memcpy, atLeast: true},
+			comparison{subject: ours, peer: sharedFloor, atLeast: true})
+	}
+	return r
 }
 
 // fanOutRows send to several receivers at once.
@@ -267,9 +273,9 @@ func fanOutRow(w *workshop, receivers int, p pace, limit float64) row {
 
 // mixedRows put a Go node between official ones.
 func mixedRows(w *workshop, e extent) []row {
-	n := e.of(60, 30)
-	small := pace{bytes: 8, every: 10 * time.Millisecond, count: n, warmUp: warmPaced}
-	large := pace{bytes: 1 << 20, every: 10 * time.Millisecond, count: n, warmUp: warmPaced}
+	n := e.of(40, 30)
+	small := pace{bytes: 8, every: 10 * time.Millisecond, count: n, warmUp: 20}
+	large := pace{bytes: 1 << 20, every: 10 * time.Millisecond, count: n, warmUp: 20}
 	return []row{mixedRow(w, "mixed-8B", small), mixedRow(w, "mixed-1MiB", large)}
 }
 
