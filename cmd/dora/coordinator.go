@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/events"
 	"github.com/dora-go/dora/journal"
 	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/transport/ws"
@@ -29,6 +30,7 @@ type coordinatorOptions struct {
 	store    string
 	noAuth   bool
 	deadline durationFlag
+	otlp     string
 	quiet    bool
 }
 
@@ -44,7 +46,8 @@ daemons come back to it by themselves.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ready := readyPipe()
-			err := fromEnv(cmd, map[string]string{"interface": "DORA_COORDINATOR_INTERFACE", "port": "DORA_COORDINATOR_PORT"})
+			err := fromEnv(cmd, map[string]string{"interface": "DORA_COORDINATOR_INTERFACE", "port": "DORA_COORDINATOR_PORT",
+				"otlp-endpoint": "DORA_OTLP_ENDPOINT"})
 			if err == nil {
 				err = o.run(cmd.Context(), ready)
 			}
@@ -65,6 +68,7 @@ func (o *coordinatorOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.iface, "interface", defaultAddr, "address to listen on (DORA_COORDINATOR_INTERFACE); 0.0.0.0 for daemons on other machines")
 	f.StringVar(&o.store, "store", "badger", "where the history is kept: badger, badger:DIR, or memory (lost at its end)")
 	f.BoolVar(&o.noAuth, "no-auth", false, "let everybody who reaches the port in, without a token")
+	f.StringVar(&o.otlp, "otlp-endpoint", "", "OpenTelemetry collector to send spans to, http://HOST:4318 (DORA_OTLP_ENDPOINT)")
 	o.deadline.d = actors.DefaultDeadline
 	f.Var(&o.deadline, "adopt-deadline", "how long a daemon may be away before its dataflows count as failed (default 60s)")
 }
@@ -74,6 +78,9 @@ func (o *coordinatorOptions) flags() []string {
 	args := []string{"--interface", o.iface, "--store", o.store, "--adopt-deadline", o.deadline.d.String()}
 	if o.noAuth {
 		args = append(args, "--no-auth")
+	}
+	if o.otlp != "" {
+		args = append(args, "--otlp-endpoint", o.otlp)
 	}
 	return args
 }
@@ -171,7 +178,16 @@ func (o *coordinatorOptions) run(ctx context.Context, ready *os.File) error {
 			return err
 		}
 	}
-	c, err := actors.OpenCoordinator(actors.CoordinatorOptions{Store: store, Log: log, Version: version, PID: os.Getpid(), BootID: folder.BootID(),
+	var observe func(string, time.Time, events.Event)
+	if o.otlp != "" {
+		export, err := newOTLP(ctx, o.otlp, log)
+		if err != nil {
+			return err
+		}
+		defer export.close(log)
+		observe = export.observe
+	}
+	c, err := actors.OpenCoordinator(actors.CoordinatorOptions{Observe: observe, Store: store, Log: log, Version: version, PID: os.Getpid(), BootID: folder.BootID(),
 		NewUUID: func() string { return uuid.Must(uuid.NewV7()).String() }, Deadline: o.deadline.d, Vault: vault, Verified: true})
 	if err != nil {
 		return err

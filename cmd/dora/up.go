@@ -26,7 +26,7 @@ both are ready. Their logs are coordinator.log and daemon-local.log in the state
 (DORA_HOME, default ~/.dora). ` + "`dora down`" + ` ends them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnv(cmd, map[string]string{"interface": "DORA_COORDINATOR_INTERFACE"}); err != nil {
+			if err := fromEnv(cmd, map[string]string{"interface": "DORA_COORDINATOR_INTERFACE", "otlp-endpoint": "DORA_OTLP_ENDPOINT"}); err != nil {
 				return err
 			}
 			if err := t.resolve(cmd); err != nil {
