@@ -284,8 +284,8 @@ func BenchmarkReplay1M(b *testing.B) {
 	}
 }
 
-// TestReplay1M prints what a replay takes and fails above three times the limit, by the
-// clock and by processor time, as the machine may be busy with other things.
+// TestReplay1M prints what a replay takes and fails if it is above three times the limit by
+// the clock three times in a row.
 func TestReplay1M(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector is what would be measured")
@@ -298,7 +298,7 @@ func TestReplay1M(t *testing.T) {
 			for range 3 {
 				c = replay(t, open, done, replayEvents)
 				t.Logf("%d events in %s", replayEvents, c)
-				if min(c.clock, c.processors) <= most {
+				if c.clock <= most {
 					return
 				}
 			}
