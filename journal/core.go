@@ -376,18 +376,23 @@ func (j *Journal) readChunk(ctx context.Context, stream string, from uint64, in 
 	}
 }
 
-// ReadAll implements Store. As for Read.
+// ReadAll implements Store. As for Read. While the receiver works on one chunk, the next
+// is read, so that reading and what is done with the events use two processors.
 func (j *Journal) ReadAll(ctx context.Context, from uint64) iter.Seq2[events.Envelope, error] {
 	return func(yield func(events.Envelope, error) bool) {
-		in := interner{}
+		ahead := &readAhead{j: j, in: interner{}}
+		defer ahead.wait()
 		from := max(from, 1)
 		for {
-			chunk, err := j.scanChunk(ctx, from, in)
+			chunk, err := ahead.take(ctx, from)
+			if len(chunk) > 0 {
+				from = chunk[len(chunk)-1].Pos + 1
+				ahead.start(ctx, from)
+			}
 			for _, env := range chunk {
 				if !yield(env, nil) {
 					return
 				}
-				from = env.Pos + 1
 			}
 			if err != nil {
 				yield(events.Envelope{}, err)
@@ -398,6 +403,49 @@ func (j *Journal) ReadAll(ctx context.Context, from uint64) iter.Seq2[events.Env
 			}
 		}
 	}
+}
+
+// readAhead reads at most one chunk more than was asked for.
+type readAhead struct {
+	j       *Journal
+	in      interner
+	pending chan scanned // nil: nothing is being read
+}
+
+type scanned struct {
+	chunk []events.Envelope
+	err   error
+}
+
+// start reads the chunk at from, if there is one by now.
+func (a *readAhead) start(ctx context.Context, from uint64) {
+	if from > a.j.Head() {
+		return
+	}
+	pending := make(chan scanned, 1)
+	a.pending = pending
+	go func() {
+		chunk, err := a.j.scanChunk(ctx, from, a.in)
+		pending <- scanned{chunk, err}
+	}()
+}
+
+// take returns the chunk at from, which is the one that is being read, if any.
+func (a *readAhead) take(ctx context.Context, from uint64) ([]events.Envelope, error) {
+	if a.pending == nil {
+		return a.j.scanChunk(ctx, from, a.in)
+	}
+	next := a.wait()
+	return next.chunk, next.err
+}
+
+// wait ends the reading that is under way: nothing of it outlives the iteration.
+func (a *readAhead) wait() (next scanned) {
+	if a.pending != nil {
+		next = <-a.pending
+		a.pending = nil
+	}
+	return next
 }
 
 func (j *Journal) scanChunk(ctx context.Context, from uint64, in interner) ([]events.Envelope, error) {
