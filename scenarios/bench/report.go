@@ -82,7 +82,7 @@ func (r report) failures(factor float64) []string {
 			out = append(out, fmt.Sprintf("%s could not be measured: %s", row.Name, row.Error))
 		}
 		for _, c := range row.Comparisons {
-			if factor > 0 && c.exceeds(factor) {
+			if factor > 0 && !c.tableOnly && c.exceeds(factor) {
 				out = append(out, fmt.Sprintf("%s: %s is %s (95 %%: %s), the limit is %s", row.Name, c.what(row.Unit),
 					digits(c.Ratio), c.intervalText(), c.limitText(factor)))
 			}

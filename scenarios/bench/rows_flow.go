@@ -242,10 +242,16 @@ func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy f
 	}
 	r.comparisons = []comparison{{subject: ours, peer: realDora, limit: direct, atLeast: true}}
 	if large {
+		// From 4 MiB on, how much faster a copy is that nobody reads than one that another
+		// processor reads depends on the machine's caches. Tests compare with the latter.
+		read, readLimit := bytes >= 4<<20, 0.0
+		if read {
+			readLimit = memcpy
+		}
 		r.comparisons = append(r.comparisons,
 			comparison{subject: ours, peer: realBig, atLeast: true},
-			comparison{subject: ours, peer: memcpyFloor, limit: memcpy, atLeast: true},
-			comparison{subject: ours, peer: sharedFloor, atLeast: true})
+			comparison{subject: ours, peer: memcpyFloor, limit: memcpy, atLeast: true, tableOnly: read},
+			comparison{subject: ours, peer: sharedFloor, limit: readLimit, atLeast: true})
 	}
 	return r
 }
