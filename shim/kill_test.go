@@ -265,9 +265,10 @@ func TestKillAllThree(t *testing.T) {
 	<-h.Lost()
 	h.Close()
 	<-h.GuardDone()
-	if !missing(s.dir) || !missing(owner.Socket) || owner.Cgroup != "" && !missing(owner.Cgroup) {
-		t.Error("folder, socket or cgroup are still there")
-	}
+	// The kernel counts the killed to their cgroup until it has buried them.
+	eventually(t, time.Second, "folder, socket and cgroup are gone", func() bool {
+		return missing(s.dir) && missing(owner.Socket) && (owner.Cgroup == "" || missing(owner.Cgroup))
+	})
 }
 
 // TestKillAtRandomMoments kills shim, starter or both while everything is just starting.
