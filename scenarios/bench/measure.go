@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -114,7 +115,23 @@ type rowResult struct {
 	Contenders  []contenderResult  `json:"contenders,omitempty"`
 	Comparisons []comparisonResult `json:"comparisons,omitempty"`
 	Error       string             `json:"error,omitempty"`
+
+	// peerFailed says that the Error is that of a peer.
+	peerFailed bool
 }
+
+// contenderError says whose measurement failed.
+type contenderError struct {
+	round int
+	name  string
+	err   error
+}
+
+func (e *contenderError) Error() string {
+	return fmt.Sprintf("round %d, %s: %v", e.round, e.name, e.err)
+}
+
+func (e *contenderError) Unwrap() error { return e.err }
 
 // measureRow prepares a row and runs its rounds; if a contender cannot keep up, all start
 // over under half the load. What went wrong is in the result's Error: one row that cannot
@@ -132,6 +149,8 @@ func measureRow(ctx context.Context, r row, rounds int, p *progress) rowResult {
 	}
 	if err != nil {
 		res.Error = err.Error()
+		var whose *contenderError
+		res.peerFailed = errors.As(err, &whose) && !strings.HasPrefix(whose.name, ours)
 	}
 	res.Seconds = time.Since(begin).Seconds()
 	return res
@@ -170,7 +189,7 @@ func (r row) inTurn(ctx context.Context, res *rowResult, p *progress) error {
 			p.step("%s: round %d of %d, %s", r.name, round+1, res.Rounds, c.name)
 			s, err := c.measure(ctx)
 			if err != nil {
-				return fmt.Errorf("round %d, %s: %w", round+1, c.name, err)
+				return &contenderError{round + 1, c.name, err}
 			}
 			res.Contenders[i].Rounds = append(res.Contenders[i].Rounds, s)
 		}
