@@ -16,14 +16,15 @@ import (
 
 // How a daemon keeps its connection.
 const (
-	// A lost coordinator is dialled every redialAfter for redialPatience (it is expected
-	// back at once), then with growing pauses up to redialMax.
+	// A coordinator that is lost, or not there yet, is dialled every redialSoon for
+	// redialEager: `dora up`, or its service, has it back within a second, and this pause is
+	// a part of the time of a recovery. Then it is dialled every redialAfter until
+	// redialPatience is over, then with growing pauses up to redialMax.
+	redialSoon     = 25 * time.Millisecond
+	redialEager    = 5 * time.Second
 	redialAfter    = 250 * time.Millisecond
 	redialPatience = time.Minute
 	redialMax      = 5 * time.Second
-	// firstDials come faster: `dora up` starts both processes at the same moment.
-	firstDials     = 25
-	firstDialAfter = 20 * time.Millisecond
 
 	// HeartbeatEvery is how often a daemon that has nothing to tell says that it is there.
 	HeartbeatEvery = 3 * time.Second
@@ -87,19 +88,19 @@ func (u *Uplink) Close() {
 func (u *Uplink) run() {
 	defer close(u.done)
 	lost := u.d.env.clock.Now()
-	for tries := 0; u.ctx.Err() == nil; tries++ {
+	for u.ctx.Err() == nil {
 		if u.connection() {
-			lost, tries = u.d.env.clock.Now(), firstDials
+			lost = u.d.env.clock.Now()
 		}
-		u.sleep(pause(tries, u.d.env.clock.Now().Sub(lost)))
+		u.sleep(pause(u.d.env.clock.Now().Sub(lost)))
 	}
 }
 
-// pause before the next dial.
-func pause(tries int, lost time.Duration) time.Duration {
+// pause before the next dial, so long after the loss.
+func pause(lost time.Duration) time.Duration {
 	switch {
-	case tries < firstDials:
-		return firstDialAfter
+	case lost < redialEager:
+		return redialSoon
 	case lost < redialPatience:
 		return redialAfter
 	}
