@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
+	"github.com/dora-go/dora/transport/zenoh"
 	"github.com/spf13/cobra"
 )
 
@@ -38,12 +38,8 @@ var errSilent = errors.New("")
 // buildName tells how this binary was built: it names the network engine.
 func buildName() string {
 	engine := "without the zenoh engine"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "-tags" && strings.Contains(","+s.Value+",", ",zenoh,") {
-				engine = "with the zenoh engine"
-			}
-		}
+	if zenoh.Built {
+		engine = "with the zenoh engine"
 	}
 	return fmt.Sprintf("%s (%s, %s/%s, %s)", version, engine, runtime.GOOS, runtime.GOARCH, runtime.Version())
 }

@@ -1,0 +1,34 @@
+//go:build !(zenoh && cgo)
+
+package zenoh
+
+// Built says whether this program has the engine.
+const Built = false
+
+type (
+	engineSession      struct{}
+	enginePublisher    struct{}
+	enginePool         struct{}
+	engineSubscription struct{}
+	engineSample       struct{}
+)
+
+func (*engineSession) open(string) error        { return ErrAbsent }
+func (*engineSession) locator() (string, error) { return "", ErrAbsent }
+func (*engineSession) close()                   {}
+
+func (*enginePublisher) declare(*engineSession, string) error { return ErrAbsent }
+func (*enginePublisher) put(_, _ []byte) error                { return ErrAbsent }
+func (*enginePublisher) putShared(*enginePool, int, []byte, []byte) (bool, error) {
+	return false, ErrAbsent
+}
+func (*enginePublisher) free() {}
+
+func (*enginePool) make(int) error { return ErrAbsent }
+func (*enginePool) free()          {}
+
+func (*engineSubscription) declare(*engineSession, string, func(*Sample)) error { return ErrAbsent }
+func (*engineSubscription) end()                                                {}
+
+func (*engineSample) valid() bool { return false }
+func (*engineSample) release()    {}

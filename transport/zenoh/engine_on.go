@@ -1,0 +1,150 @@
+//go:build zenoh && cgo
+
+package zenoh
+
+/*
+#cgo LDFLAGS: -L${SRCDIR}/../../target/release -ldora_zenoh_engine -lm -ldl -lpthread
+#include "engine.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"runtime/cgo"
+	"unsafe"
+)
+
+// Built says whether this program has the engine.
+const Built = true
+
+// reason takes what the engine says about a failure.
+type reason [512]C.char
+
+func (r *reason) err() error { return errors.New(C.GoString(&r[0])) }
+
+func start(b []byte) *C.uint8_t   { return (*C.uint8_t)(unsafe.SliceData(b)) }
+func startOf(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
+
+type engineSession struct{ c *C.dora_zenoh_session }
+
+func (s *engineSession) open(config string) error {
+	var why reason
+	s.c = C.dora_zenoh_open(startOf(config), C.size_t(len(config)), &why[0], C.size_t(len(why)))
+	if s.c == nil {
+		return why.err()
+	}
+	return nil
+}
+
+func (s *engineSession) locator() (string, error) {
+	var text reason
+	if C.dora_zenoh_locator(s.c, &text[0], C.size_t(len(text))) < 0 {
+		return "", text.err()
+	}
+	return C.GoString(&text[0]), nil
+}
+
+func (s *engineSession) close() {
+	C.dora_zenoh_close(s.c)
+	s.c = nil
+}
+
+type enginePublisher struct{ c *C.dora_zenoh_publisher_s }
+
+func (p *enginePublisher) declare(s *engineSession, key string) error {
+	var why reason
+	p.c = C.dora_zenoh_publisher(s.c, startOf(key), C.size_t(len(key)), &why[0], C.size_t(len(why)))
+	if p.c == nil {
+		return why.err()
+	}
+	return nil
+}
+
+func (p *enginePublisher) put(payload, attachment []byte) error {
+	var why reason
+	if C.dora_zenoh_put(p.c, start(payload), C.size_t(len(payload)), start(attachment), C.size_t(len(attachment)),
+		&why[0], C.size_t(len(why))) != 0 {
+		return why.err()
+	}
+	return nil
+}
+
+func (p *enginePublisher) putShared(pool *enginePool, most int, payload, attachment []byte) (bool, error) {
+	var why reason
+	switch C.dora_zenoh_put_shared(p.c, pool.c, C.size_t(most), start(payload), C.size_t(len(payload)),
+		start(attachment), C.size_t(len(attachment)), &why[0], C.size_t(len(why))) {
+	case 0:
+		return true, nil
+	case 1:
+		return false, nil
+	}
+	return false, why.err()
+}
+
+func (p *enginePublisher) free() {
+	C.dora_zenoh_publisher_free(p.c)
+	p.c = nil
+}
+
+type enginePool struct{ c *C.dora_zenoh_pool_s }
+
+func (p *enginePool) make(size int) error {
+	var why reason
+	p.c = C.dora_zenoh_pool(C.size_t(size), &why[0], C.size_t(len(why)))
+	if p.c == nil {
+		return why.err()
+	}
+	return nil
+}
+
+func (p *enginePool) free() {
+	C.dora_zenoh_pool_free(p.c)
+	p.c = nil
+}
+
+type engineSubscription struct {
+	c *C.dora_zenoh_subscriber
+	h cgo.Handle
+}
+
+func (s *engineSubscription) declare(session *engineSession, key string, take func(*Sample)) error {
+	var why reason
+	s.h = cgo.NewHandle(take)
+	s.c = C.dora_zenoh_subscribe(session.c, startOf(key), C.size_t(len(key)), C.uintptr_t(s.h), &why[0], C.size_t(len(why)))
+	if s.c == nil {
+		s.h.Delete()
+		return why.err()
+	}
+	return nil
+}
+
+func (s *engineSubscription) end() {
+	C.dora_zenoh_unsubscribe(s.c)
+	s.h.Delete()
+	s.c = nil
+}
+
+type engineSample struct{ c *C.dora_zenoh_sample }
+
+func (s *engineSample) valid() bool { return C.dora_zenoh_sample_valid(s.c) != 0 }
+
+func (s *engineSample) release() {
+	C.dora_zenoh_sample_free(s.c)
+	s.c = nil
+}
+
+//export doraZenohSample
+func doraZenohSample(handle C.uintptr_t, c *C.dora_zenoh_sample) {
+	// A panic in here would end the process. Who panicked no longer uses the sample, as
+	// far as anybody can tell: it is leaked, not freed under somebody's feet.
+	defer func() { _ = recover() }()
+	var v C.dora_zenoh_view
+	C.dora_zenoh_sample_view(c, &v)
+	s := &Sample{
+		Payload:      unsafe.Slice((*byte)(v.payload), int(v.payload_length)),
+		Attachment:   unsafe.Slice((*byte)(v.attachment), int(v.attachment_length)),
+		Shared:       v.shared != 0,
+		engineSample: engineSample{c},
+	}
+	cgo.Handle(handle).Value().(func(*Sample))(s)
+}

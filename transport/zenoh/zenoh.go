@@ -1,0 +1,147 @@
+package zenoh
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// ErrAbsent says that the program was built without the engine.
+var ErrAbsent = errors.New("this program was built without Zenoh; build it with the tag zenoh (task build-zenoh)")
+
+// Options of a session.
+type Options struct {
+	// Listen is a locator, such as tcp/127.0.0.1:0; empty for none.
+	Listen string
+	// Connect are the locators of peers. A peer that is not there is tried again.
+	Connect []string
+}
+
+// config is the JSON5 configuration of a session.
+func (o Options) config() string {
+	list := func(s []string) map[string]any { return map[string]any{"endpoints": s} }
+	listen := []string{}
+	if o.Listen != "" {
+		listen = append(listen, o.Listen)
+	}
+	off := map[string]any{"enabled": false}
+	c := map[string]any{
+		"mode":     "peer",
+		"scouting": map[string]any{"multicast": off, "gossip": off},
+		// Nothing goes into shared memory unasked.
+		"transport": map[string]any{"shared_memory": map[string]any{"enabled": true, "transport_optimization": off}},
+		"listen":    list(listen),
+		"connect":   list(append([]string{}, o.Connect...)),
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // strings and booleans
+	}
+	return string(text)
+}
+
+// Session talks to its peers from Open to Close.
+type Session struct{ engineSession }
+
+// Open opens a session, in 1 to 5 ms.
+func Open(o Options) (*Session, error) {
+	s := &Session{}
+	if err := s.open(o.config()); err != nil {
+		return nil, fmt.Errorf("zenoh: open a session: %w", err)
+	}
+	return s, nil
+}
+
+// Locator is where the session listens.
+func (s *Session) Locator() (string, error) {
+	at, err := s.locator()
+	if err != nil {
+		return "", fmt.Errorf("zenoh: %w", err)
+	}
+	return at, nil
+}
+
+// Close ends the session. Publishers and subscriptions must be closed before.
+func (s *Session) Close() { s.close() }
+
+// Publisher sends on one key.
+type Publisher struct{ enginePublisher }
+
+// Publisher declares a publisher.
+func (s *Session) Publisher(key string) (*Publisher, error) {
+	p := &Publisher{}
+	if err := p.declare(&s.engineSession, key); err != nil {
+		return nil, fmt.Errorf("zenoh: publish on %s: %w", key, err)
+	}
+	return p, nil
+}
+
+// Put sends a payload, which is copied, with metadata beside it.
+func (p *Publisher) Put(payload, attachment []byte) error {
+	if err := p.put(payload, attachment); err != nil {
+		return fmt.Errorf("zenoh: send: %w", err)
+	}
+	return nil
+}
+
+// PutShared copies a payload into shared memory and sends that. It is false, and nothing
+// was sent, if the pool has no room or its readers still hold most payloads. One call at
+// a time per pool.
+func (p *Publisher) PutShared(pool *Pool, most int, payload, attachment []byte) (bool, error) {
+	sent, err := p.putShared(&pool.enginePool, most, payload, attachment)
+	if err != nil {
+		return false, fmt.Errorf("zenoh: send through shared memory: %w", err)
+	}
+	return sent, nil
+}
+
+// Close undeclares the publisher.
+func (p *Publisher) Close() { p.free() }
+
+// Pool is shared memory to send from. It takes its whole size of /dev/shm at once.
+type Pool struct{ enginePool }
+
+// NewPool makes a pool of some bytes.
+func NewPool(size int) (*Pool, error) {
+	p := &Pool{}
+	if err := p.make(size); err != nil {
+		return nil, fmt.Errorf("zenoh: a pool of %d bytes of shared memory: %w", size, err)
+	}
+	return p, nil
+}
+
+// Close gives the pool up. What was sent from it stays until its readers let it go.
+func (p *Pool) Close() { p.free() }
+
+// Subscription calls back for every sample on one key.
+type Subscription struct{ engineSubscription }
+
+// Subscribe has take called with every sample, in the order in which each peer sent them,
+// from a thread of the engine: it must not block. take owns the sample.
+func (s *Session) Subscribe(key string, take func(*Sample)) (*Subscription, error) {
+	sub := &Subscription{}
+	if err := sub.declare(&s.engineSession, key, take); err != nil {
+		return nil, fmt.Errorf("zenoh: subscribe to %s: %w", key, err)
+	}
+	return sub, nil
+}
+
+// Close ends the subscription and waits for take to return.
+func (s *Subscription) Close() { s.end() }
+
+// Sample is one payload that was received.
+type Sample struct {
+	// Payload is valid until Release. Attachment is the metadata beside it.
+	Payload, Attachment []byte
+	// Shared: the payload lies in memory of its sender.
+	Shared bool
+
+	engineSample
+}
+
+// Valid says whether what was read of the payload until now is its content: Zenoh takes
+// shared memory back from a reader that did not move for about 100 ms.
+func (s *Sample) Valid() bool { return s.valid() }
+
+// Release gives the sample up, once.
+func (s *Sample) Release() { s.release() }
