@@ -145,6 +145,7 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 		Load: l, Programs: programs, ParentPID: os.Getpid(), StateDir: s.cfg.Dir,
 		LocalListenPort: localListenPort(l.Env),
 		Report:          func(f link.Fact) { s.routerReports(nodes[f.Node], f) },
+		Unhealthy:       func(id string, unread time.Duration) { s.unhealthy(nodes[id], unread) },
 	})
 	if err != nil {
 		return fmt.Errorf("load dataflow %s: %w", l.Dataflow, err)
@@ -158,7 +159,6 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 	defer s.mu.Unlock()
 	s.load, s.router, s.nodes, s.order = l, router, nodes, order
 	s.resolver = spawn.NewResolver(l, s.table.Run)
-	s.watchHealth()
 	return nil
 }
 

@@ -5,45 +5,42 @@ import (
 	"time"
 )
 
-// defaultHealthInterval is the sweep's interval if the dataflow does not say.
-const defaultHealthInterval = 5 * time.Second
-
-// watchHealth starts the sweep that ends nodes which take nothing of what waits for them,
-// if the dataflow has health checks. s.mu is held.
-func (s *Shim) watchHealth() {
-	interval := s.load.HealthInterval
-	if interval <= 0 {
-		interval = defaultHealthInterval
-	}
-	var watched []*node
-	for _, n := range s.order {
-		if n.spec.HealthTimeout > 0 {
-			watched = append(watched, n)
-		}
-	}
-	if len(watched) == 0 {
-		return
-	}
-	go func() {
-		for range time.Tick(interval) {
-			for _, n := range watched {
-				s.checkHealth(n)
-			}
-		}
-	}()
-}
-
-func (s *Shim) checkHealth(n *node) {
-	unread := s.router.Unread(n.spec.ID)
-	if unread <= n.spec.HealthTimeout {
-		return
-	}
+// unhealthy ends a node that takes nothing of what has waited for it.
+func (s *Shim) unhealthy(n *node, unread time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n.state == running && n.reason == "" && !n.stop.isKilled() {
+	if n.state == running && n.reason == "" && n.stop == nil { // a stop has deadlines of its own
 		n.reason = reasonHealth
 		s.facts.warn(n.spec.ID, n.generation, fmt.Sprintf("health check: events have waited for %v and the node reads none, so it is killed (health_check_timeout is %v)",
 			unread.Round(time.Millisecond), n.spec.HealthTimeout))
 		s.kill(n)
 	}
 }
+
+// watchStartup ends a process that does not subscribe in time. Time in which the shim did
+// not run does not count: the process could not run either. s.mu is held.
+func (s *Shim) watchStartup(n *node, generation uint64, limit time.Duration) {
+	still := s.router.Still()
+	n.startup = time.AfterFunc(limit, func() { s.startupExpired(n, generation, still) })
+}
+
+func (s *Shim) startupExpired(n *node, generation uint64, still time.Duration) {
+	if s.router.Phase(n.spec.ID) == "subscribed" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n.generation != generation || n.state != running || n.stop != nil {
+		return
+	}
+	if lost := s.router.Still() - still; lost > startupSlack {
+		s.watchStartup(n, generation, lost)
+		return
+	}
+	n.reason = reasonStartup
+	s.facts.warn(n.spec.ID, generation, fmt.Sprintf("it did not subscribe within %v (startup_timeout), so it is killed", n.spec.StartupTimeout))
+	s.kill(n)
+}
+
+// startupSlack: what a busy machine delays is no reason to wait once more.
+const startupSlack = 100 * time.Millisecond

@@ -104,7 +104,7 @@ func (s *Shim) start(n *node, c *link.Spawn) (*nodelog.Output, error) {
 	n.state, n.proc, n.spawned = running, p, spawned
 	stopping := n.stop != nil
 	if d := n.spec.StartupTimeout; d > 0 {
-		n.startup = time.AfterFunc(d, func() { s.startupExpired(n, c.Generation) })
+		s.watchStartup(n, c.Generation, d)
 	}
 	if stopping {
 		s.climb(n) // a stop came while the process was being made
@@ -204,18 +204,6 @@ func later(a, b string) string {
 		return "spawned"
 	}
 	return a
-}
-
-func (s *Shim) startupExpired(n *node, generation uint64) {
-	if s.router.Phase(n.spec.ID) == "subscribed" {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n.generation == generation && n.state == running && n.stop == nil {
-		n.reason = reasonStartup
-		s.kill(n)
-	}
 }
 
 // kill ends a running node at once. s.mu is held.

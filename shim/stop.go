@@ -137,5 +137,3 @@ func (s *Shim) wind(why string) {
 	s.stopNodes(nodes, &link.Stop{Plan: &link.ExitPlan{OnSuccess: link.Close, OnFailure: link.Close}})
 	s.afterNode()
 }
-
-func (l *ladder) isKilled() bool { return l != nil && l.killed }

@@ -12,56 +12,29 @@ import (
 // defaultSweep is how often input timeouts are checked if the dataflow does not say.
 const defaultSweep = 5 * time.Second
 
-// startSweep checks input timeouts in the background, if there are any.
-func (r *Router) startSweep() {
-	interval := r.load.HealthInterval
-	if interval <= 0 {
-		interval = defaultSweep
-	}
-	for _, n := range r.order {
-		for _, in := range n.inputs {
-			if in.spec.Timeout > 0 {
-				r.wg.Add(1)
-				go r.sweep(interval)
-				return
-			}
-		}
-	}
-}
-
-func (r *Router) sweep(interval time.Duration) {
-	defer r.wg.Done()
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			for _, n := range r.order {
-				n.sweep(time.Now())
-			}
-		case <-r.closed:
-			return
-		}
-	}
-}
-
 // sweep breaks the inputs of n on which nothing came in time. An input without a first
-// message is not watched, and the time stands still while its producer is held.
+// message is not watched; when its time stands still is said in watch.go.
 func (n *node) sweep(now time.Time) {
-	newest := n.r.mem.newest(n)
+	stamps := n.r.mem.newest(n)
 	n.mu.Lock()
+	for _, s := range stamps {
+		in := s.in
+		if s.stamp == in.stamp {
+			continue
+		}
+		m := n.r.moment(in.producer, now)
+		if !in.lookedAt.IsZero() {
+			m.at = now.Add(-s.age(now, now.Sub(in.lookedAt)))
+		}
+		in.stamp = s.stamp
+		in.touchAt(m)
+	}
 	for _, in := range n.inputs {
-		if t := newest[in]; t.After(in.lastMessage) {
-			in.touchAt(t)
-		}
-		if in.spec.Timeout <= 0 || in.lastMessage.IsZero() || in.broken || in.closed {
+		in.lookedAt = now
+		if in.spec.Timeout <= 0 || in.lastMessage.at.IsZero() || in.broken || in.closed {
 			continue
 		}
-		if in.producer != nil && in.producer.heldBy() != "" {
-			in.lastMessage = now
-			continue
-		}
-		if now.Sub(in.lastMessage) <= in.spec.Timeout {
+		if in.lastMessage.since(n.r.moment(in.producer, now)) <= in.spec.Timeout {
 			continue
 		}
 		in.broken = true
@@ -77,11 +50,11 @@ func (in *input) touch() {
 	if in.spec.Timeout <= 0 {
 		return
 	}
-	in.touchAt(time.Now())
+	in.touchAt(in.node.r.moment(in.producer, time.Now()))
 }
 
-func (in *input) touchAt(t time.Time) {
-	in.lastMessage = t
+func (in *input) touchAt(m moment) {
+	in.lastMessage = m
 	if !in.broken || in.closed {
 		return
 	}

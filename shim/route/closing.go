@@ -38,7 +38,7 @@ func (r *Router) Exited(id string, generation uint64, d link.Disposition, failur
 	}
 	s := n.sess
 	n.alive, n.sess = false, nil
-	n.unreadSince = time.Time{}
+	n.unread = moment{}
 	n.q.dropControl()
 	if s != nil {
 		s.end()
@@ -233,7 +233,7 @@ func (r *Router) reopenOutputs(n *node) {
 			c.mu.Lock()
 			if in.closed {
 				in.closed = false
-				in.lastMessage = time.Time{}
+				in.lastMessage = moment{}
 				c.finished = false
 				c.event(&nodewire.Event{Kind: nodewire.InputRecovered, ID: in.id})
 			}

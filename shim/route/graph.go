@@ -41,7 +41,8 @@ type node struct {
 	// holdOutputs: what the node says of its outputs when it ends does not count.
 	holdOutputs atomic.Bool
 	// held names the input ("plan/image") this node waits for.
-	held atomic.Pointer[string]
+	held  atomic.Pointer[string]
+	holds holds // how long it was held so far
 
 	mu      sync.Mutex
 	q       queue
@@ -61,8 +62,8 @@ type node struct {
 	// left.
 	stopping bool
 	finished bool
-	// unreadSince: events wait since then, and the node does not ask for them.
-	unreadSince time.Time
+	// unread: events wait since then, and the node does not ask for them.
+	unread moment
 	// facts that came up under the lock; flush reports them.
 	facts []link.Fact
 }
@@ -101,8 +102,11 @@ type input struct {
 	// gaveUp: a producer waited in vain. Until something leaves the queue, further
 	// messages are dropped at once.
 	gaveUp bool
-	// lastMessage arms the circuit breaker; zero until the first message.
-	lastMessage time.Time
+	// lastMessage arms the circuit breaker; zero until the first message. stamp is the
+	// newest one's in shared memory, looked for at lookedAt.
+	lastMessage moment
+	stamp       uint64
+	lookedAt    time.Time
 	// edges that lead here through shared memory; memory.mu
 	edges []*inEdge
 
@@ -208,7 +212,7 @@ func (n *node) begin(generation uint64) {
 	n.sess = newSession(n, generation, n.drained)
 	n.drained = n.sess.drained
 	n.q.dropControl()
-	n.unreadSince = time.Time{}
+	n.unread = moment{}
 	close(n.changed)
 	n.changed = make(chan struct{})
 }

@@ -62,7 +62,7 @@ type place struct {
 	told   bool          // that it does not
 	// What was last seen of its reading, for the health check.
 	received uint64
-	since    time.Time
+	since    moment
 }
 
 // inEdge is an edge and what of its drops was counted.

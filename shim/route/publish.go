@@ -84,6 +84,8 @@ func (s *session) wait(in *input, m *message) {
 	name := n.id + "/" + in.id
 	s.n.held.Store(&name)
 	defer s.n.held.Store(nil)
+	s.n.holds.begin()
+	defer s.n.holds.end()
 	timer := time.NewTimer(r.holdFor)
 	defer timer.Stop()
 	for {
@@ -155,11 +157,7 @@ func (n *node) flush() {
 	if s != nil && s.asked && (n.q.count > 0 || n.deaf) {
 		b = n.takeFor(s)
 	}
-	if n.q.count == 0 || s == nil || s.asked {
-		n.unreadSince = time.Time{}
-	} else if n.unreadSince.IsZero() {
-		n.unreadSince = time.Now()
-	}
+	n.noteUnread(n.q.count > 0 && s != nil && !s.asked)
 	facts := n.facts
 	n.facts = nil
 	n.mu.Unlock()
@@ -174,7 +172,7 @@ func (n *node) flush() {
 // takeFor takes the next batch for a session that asked; n.mu is held.
 func (n *node) takeFor(s *session) *batch {
 	s.asked = false
-	n.unreadSince = time.Time{}
+	n.unread = moment{}
 	b := newBatch()
 	b.entries = n.q.take(b.entries)
 	n.freed()

@@ -1,10 +1,6 @@
 package route
 
-import (
-	"time"
-
-	"github.com/dora-go/dora/transport/nodewire"
-)
+import "time"
 
 // What the router knows of messages that do not pass it: numbers that senders and
 // receivers write beside their queues in shared memory. They are read when somebody asks
@@ -49,6 +45,12 @@ func (n *node) heldBy() string {
 	if held := n.held.Load(); held != nil {
 		return *held
 	}
+	return n.waitsInMemory()
+}
+
+func (n *node) heldInMemory() bool { return n.waitsInMemory() != "" }
+
+func (n *node) waitsInMemory() string {
 	m := &n.r.mem
 	if m.sup == nil {
 		return ""
@@ -71,7 +73,7 @@ func (n *node) heldBy() string {
 }
 
 // unread says for how long messages have waited for a node that takes none.
-func (m *sharedMemory) unread(n *node) time.Duration {
+func (m *sharedMemory) unread(n *node, now moment) time.Duration {
 	if m.sup == nil || !n.shared.Load() {
 		return 0
 	}
@@ -86,41 +88,32 @@ func (m *sharedMemory) unread(n *node) time.Duration {
 		}
 	}
 	p := &n.place
-	if queued == 0 || received != p.received || p.since.IsZero() {
-		p.received, p.since = received, time.Now()
+	if queued == 0 || received != p.received || p.since.at.IsZero() {
+		p.received, p.since = received, now
 		return 0
 	}
-	return time.Since(p.since)
+	return p.since.since(now)
 }
 
-// newest is when the last message of each input with a timeout was sent.
-func (m *sharedMemory) newest(n *node) map[*input]time.Time {
+// newest is the stamp of the last message of each input with a timeout, 0 before it. What
+// a relay carries is seen as it passes.
+func (m *sharedMemory) newest(n *node) []newest {
 	if m.sup == nil || !n.shared.Load() {
-		return nil // what a relay carries is seen as it passes
+		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out map[*input]time.Time
-	now := time.Now()
+	var out []newest
 	for _, in := range n.inputs {
 		if in.spec.Timeout <= 0 {
 			continue
 		}
+		var stamp uint64
 		for _, e := range in.edges {
-			at := nodewire.Timestamp{Time: e.Stats().Newest}
-			if at.Time == 0 {
-				continue
-			}
-			t := at.At()
-			if t.After(now) { // a clock that is ahead
-				t = now
-			}
-			if out == nil {
-				out = make(map[*input]time.Time)
-			}
-			if t.After(out[in]) {
-				out[in] = t
-			}
+			stamp = max(stamp, e.Stats().Newest)
+		}
+		if stamp != 0 {
+			out = append(out, newest{stamp, in})
 		}
 	}
 	return out

@@ -3,7 +3,6 @@ package route
 import (
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/nodewire"
@@ -149,14 +148,12 @@ func (c *conn) nextEvent() error {
 	}
 	if n.q.count == 0 && !n.deaf {
 		s.asked = true
-		n.unreadSince = time.Time{}
+		n.unread = moment{}
 		n.mu.Unlock()
 		return nil
 	}
 	b := n.takeFor(s)
-	if n.q.count > 0 {
-		n.unreadSince = time.Now()
-	}
+	n.noteUnread(n.q.count > 0)
 	n.mu.Unlock()
 	c.wmu.Lock()
 	c.fill(b)

@@ -21,6 +21,9 @@ type Config struct {
 	Programs map[string]string
 	// Report takes a fact, without Seq and At. It is called from many goroutines.
 	Report func(link.Fact)
+	// Unhealthy is told, once per sweep, of a node with a health check for which messages
+	// have waited longer than it allows. It must not block; nil: nobody is told.
+	Unhealthy func(node string, unread time.Duration)
 	// ParentPID is the process whose end official nodes do not outlive.
 	ParentPID int
 	// StateDir is a private folder for generated files.
@@ -45,6 +48,7 @@ type Router struct {
 	zenoh   zenohPlan
 	pools   poolPlan
 	reports reporter
+	pace    pace
 	mem     sharedMemory
 	local   *localListener
 
@@ -256,25 +260,6 @@ func (r *Router) Fill(st *link.NodeState) {
 			st.Broken = append(st.Broken, in.id)
 		}
 	}
-}
-
-// Unread says for how long events have waited for a node that does not ask for them. It
-// is 0 for a node that keeps up, and for one that is held for backpressure itself.
-func (r *Router) Unread(id string) time.Duration {
-	n := r.nodes[id]
-	if n == nil || n.heldBy() != "" {
-		return 0
-	}
-	shared := r.mem.unread(n)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase == phaseSubscribed && shared > 0 {
-		return shared
-	}
-	if n.unreadSince.IsZero() || n.phase != phaseSubscribed {
-		return 0
-	}
-	return time.Since(n.unreadSince)
 }
 
 // Close ends listeners, connections and timers, and returns when all of them have ended.
