@@ -70,7 +70,7 @@ func quiet() *logrus.Logger {
 func (w *world) options() Options {
 	n := 0
 	return Options{
-		Store: w.disk, Log: quiet(), Launcher: &simLauncher{w: w, dead: func() bool { return false }},
+		Store: w.disk, Clock: w.clock, Log: quiet(), Launcher: &simLauncher{w: w, dead: func() bool { return false }},
 		NewToken: func() string {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -47,6 +47,7 @@ type flowActor struct {
 
 	wake, retry, deadline Timer
 	wakeAt, deadlineAt    time.Time
+	wakeOver              bool // wakeAt is over, by the timer
 	known                 nodeViews
 	// broken are nodes whose actor was given up.
 	broken map[string]string
@@ -71,6 +72,9 @@ func (a *flowActor) Receive(ctx actor.Context) {
 	case *actor.Restarting:
 		a.stopTimers()
 	case nudge:
+		a.step()
+	case timeUp:
+		a.wakeOver = a.wakeOver || m.at.Equal(a.wakeAt)
 		a.step()
 	case flushDue:
 		a.retry = nil
@@ -200,7 +204,7 @@ func (a *flowActor) step() {
 	}
 	a.adopt()
 	for {
-		evs, wake := a.f.cfg.follow(a.s, a.views(), a.now())
+		evs, wake := a.f.cfg.follow(a.s, a.views(), a.wakeTime())
 		a.must(evs...)
 		if len(evs) == 0 {
 			a.armWake(wake)
@@ -406,8 +410,23 @@ func (a *flowActor) armWake(at time.Time) {
 		a.wake.Stop()
 		a.wake = nil
 	}
-	if a.wakeAt = at; !at.IsZero() {
-		a.wake = a.after(at.Sub(a.now()), nudge{})
+	if a.wakeAt, a.wakeOver = at, false; !at.IsZero() {
+		a.wake = a.after(at.Sub(a.now()), timeUp{at})
+	}
+}
+
+// wakeTime is the time for what waits until wakeAt. Whether that is over, its timer says:
+// the clock of the machine may have been set since.
+func (a *flowActor) wakeTime() time.Time {
+	switch now := a.now(); {
+	case a.wakeAt.IsZero():
+		return now
+	case a.wakeOver:
+		return later(now, a.wakeAt)
+	case !now.Before(a.wakeAt):
+		return a.wakeAt.Add(-1)
+	default:
+		return now
 	}
 }
 

@@ -18,6 +18,9 @@ type (
 	nudge struct{}
 	// flushDue: what is held back is to be written.
 	flushDue struct{}
+	// timeUp: what was to happen at this time is due. The timer says so, which runs by the
+	// monotonic clock: the clock of the machine may have been set meanwhile.
+	timeUp struct{ at time.Time }
 	// stopNodeMsg and its answer.
 	stopNodeMsg struct {
 		order   events.NodeStopRequested
@@ -42,7 +45,8 @@ type nodeActor struct {
 	led  *ledger
 
 	due, flush Timer
-	dueAt      time.Time
+	dueAt      time.Time // of the back-off that due is for
+	dueOver    bool      // and it is over
 	lastFlush  time.Time
 }
 
@@ -79,6 +83,9 @@ func (n *nodeActor) Receive(ctx actor.Context) {
 	case *actor.Restarting:
 		n.stopTimers()
 	case nudge:
+		n.step()
+	case timeUp:
+		n.dueOver = n.dueOver || m.at.Equal(n.dueAt)
 		n.step()
 	case flushDue:
 		n.flush = nil
@@ -124,6 +131,7 @@ func (n *nodeActor) step() {
 	n.shimGone()
 	o := n.orders()
 	n.must(n.cfg.reconsider(n.s, o))
+	n.armDue()
 	n.intend(o)
 	n.sync(o)
 	n.f.acknowledge()
@@ -177,7 +185,11 @@ func (n *nodeActor) shimGone() {
 func (n *nodeActor) intend(o *orders) {
 	evs := n.cfg.spawnFirst(n.s, o, "")
 	if evs == nil {
-		evs = n.cfg.respawn(n.s, o, n.now(), "")
+		at := n.s.Due
+		if !n.dueOver {
+			at = at.Add(-1)
+		}
+		evs = n.cfg.respawn(n.s, o, at, "")
 	}
 	if len(evs) == 0 || n.f.withoutShim() {
 		return
@@ -212,7 +224,7 @@ func (n *nodeActor) record(recs []record, item nodeItem) {
 		n.led.hold(recs)
 		n.led.holdFact(item.incarnation, item.fact.Seq)
 		n.applyAll(recs)
-		n.armFlush(loopEvery - n.now().Sub(n.lastFlush))
+		n.armFlush(min(loopEvery, loopEvery-n.now().Sub(n.lastFlush)))
 		return
 	}
 	n.write(recs, true, item)
@@ -303,24 +315,29 @@ func (n *nodeActor) onParamReply(cmd link.Command, generation, seq uint64) func(
 	}
 }
 
-// armDue keeps one timer for the end of a back-off.
+// armDue keeps one timer for the end of a back-off. What the clocks of shim and daemon
+// make of it is never more than the delay that was decided.
 func (n *nodeActor) armDue() {
-	if n.s.Phase != phaseBackoff {
-		n.dueAt = time.Time{}
-		if n.due != nil {
-			n.due.Stop()
-			n.due = nil
-		}
-		return
-	}
-	if n.dueAt.Equal(n.s.Due) && n.due != nil {
+	backoff := n.s.Phase == phaseBackoff
+	if backoff && !n.dueAt.IsZero() && n.dueAt.Equal(n.s.Due) {
 		return
 	}
 	if n.due != nil {
 		n.due.Stop()
+		n.due = nil
+	}
+	n.dueAt, n.dueOver = time.Time{}, false
+	if !backoff {
+		return
 	}
 	n.dueAt = n.s.Due
-	n.due = n.after(max(0, n.s.Due.Sub(n.now())), nudge{})
+	wait := n.s.Due.Sub(n.now())
+	if n.s.LastExit != nil {
+		wait = min(wait, n.s.Due.Sub(n.s.LastExit.At))
+	}
+	if n.dueOver = wait <= 0; !n.dueOver {
+		n.due = n.after(wait, timeUp{n.dueAt})
+	}
 }
 
 func (n *nodeActor) armFlush(d time.Duration) {
@@ -340,7 +357,7 @@ func (n *nodeActor) stopTimers() {
 			t.Stop()
 		}
 	}
-	n.due, n.flush = nil, nil
+	n.due, n.flush, n.dueAt = nil, nil, time.Time{}
 }
 
 // nodeEffects are the commands that are due for a node on the present connection.

@@ -89,8 +89,8 @@ func (c *nodeConfig) judge(s nodeState, o *orders) verdict {
 	if x.Reason == reasonShimLost {
 		next.Cause = causeShim
 	}
-	if c.Window > 0 && next.Count > 0 && x.At.Sub(s.WindowStart) > c.Window {
-		next.Count = 0
+	if since := x.At.Sub(s.WindowStart); c.Window > 0 && next.Count > 0 && (since > c.Window || since < 0) {
+		next.Count = 0 // over, or the clock was set back: then nothing is known of it
 	}
 	if next.Count++; next.Count == 1 {
 		next.WindowStart = x.At

@@ -217,7 +217,7 @@ func (s *simShim) crash(why string) {
 
 func (s *simShim) report(f link.Fact) {
 	s.seq++
-	f.Seq, f.At = s.seq, time.Now()
+	f.Seq, f.At = s.seq, s.w.clock.Now()
 	s.facts = append(s.facts, f)
 	if c := s.conn; c != nil && !c.broken {
 		c.queue = append(c.queue, link.Message{Fact: &f})

@@ -20,6 +20,7 @@ import (
 type world struct {
 	t     *testing.T
 	disk  *journal.Journal
+	clock *wallClock
 	flow  string
 	plays map[string]play
 	// machine and vault of its daemons, where there is a coordinator.
@@ -57,7 +58,7 @@ type play struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	return &world{
-		t: t, disk: journal.NewMemory(), rng: rand.New(rand.NewPCG(seed, 17)), plays: map[string]play{},
+		t: t, disk: journal.NewMemory(), clock: &wallClock{}, rng: rand.New(rand.NewPCG(seed, 17)), plays: map[string]play{},
 		shims: map[string]*simShim{}, alive: map[string]uint64{},
 	}
 }
