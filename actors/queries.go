@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/transport/link"
+	"github.com/dora-go/dora/transport/ws"
 )
 
 // queryPatience is how long a list of nodes waits for the numbers that only the shim
@@ -216,6 +218,15 @@ func shortList(ids []string) string {
 		return strings.Join(ids, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(ids[:few], ", "), len(ids)-few)
+}
+
+// ServeReload answers ws.MethodReload.
+func (d *Daemon) ServeReload(ctx context.Context, raw json.RawMessage) (any, error) {
+	q, err := params[ws.Reload](ws.MethodReload, raw)
+	if err != nil {
+		return nil, err
+	}
+	return nil, orderError(d.Reload(ctx, q.Dataflow, q.Node, q.Operator))
 }
 
 // Reload asks the runtime of a node to load an operator's code again. It returns when the

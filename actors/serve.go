@@ -68,6 +68,7 @@ func (c *Coordinator) Serve(s *ws.Server) {
 	})
 	handle(s, ws.MethodTraces, func(ctx context.Context, q ws.TracesQuery) (any, error) { return c.Traces(ctx, q.Prefix) })
 	handle(s, ws.MethodLogs, c.serveLogs)
+	handle(s, ws.MethodReload, c.serveReload)
 	c.serveParams(s)
 	handle(s, ws.MethodDaemons, func(ctx context.Context, q ws.DaemonsQuery) (any, error) { return c.wireDaemons(ctx, q.Ping), nil })
 	c.serveDaemons(s)
@@ -334,28 +335,40 @@ func (c *Coordinator) serveNodes(ctx context.Context, q ws.NodesQuery) (any, err
 
 // serveLogs hands the question to the daemon whose machine has the files.
 func (c *Coordinator) serveLogs(ctx context.Context, q ws.LogsQuery) (any, error) {
-	uuid, err := c.Resolve(q.Dataflow)
+	var page json.RawMessage
+	err := c.askDaemonOf(ctx, &q.Dataflow, ws.MethodLogs, &q, &page)
+	return page, err
+}
+
+// serveReload hands an operator's reload to the daemon whose machine runs it.
+func (c *Coordinator) serveReload(ctx context.Context, q ws.Reload) (any, error) {
+	return nil, c.askDaemonOf(ctx, &q.Dataflow, ws.MethodReload, &q, nil)
+}
+
+// askDaemonOf resolves the dataflow of a question, in place, and hands the question to the
+// daemon that has it.
+func (c *Coordinator) askDaemonOf(ctx context.Context, dataflow *string, method string, q, out any) error {
+	uuid, err := c.Resolve(*dataflow)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	w, err := c.find(uuid)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s, _ := w.get()
 	conn, _ := c.connOf(s.Ordered.Machine)
 	if conn == nil {
-		return nil, c.awayError(s.Ordered.Machine)
+		return c.awayError(s.Ordered.Machine)
 	}
-	q.Dataflow = uuid
-	var page json.RawMessage
-	if err := conn.Call(ctx, ws.MethodLogs, q, &page); err != nil {
+	*dataflow = uuid
+	if err := conn.Call(ctx, method, q, out); err != nil {
 		if errors.Is(err, ws.ErrLost) {
-			return nil, c.awayError(s.Ordered.Machine)
+			return c.awayError(s.Ordered.Machine)
 		}
-		return nil, err
+		return err
 	}
-	return page, nil
+	return nil
 }
 
 // lastKnown are the nodes as the facts tell.

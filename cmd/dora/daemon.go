@@ -127,8 +127,9 @@ type daemonServer struct {
 
 func (s *daemonServer) handlers() map[string]ws.ClientHandler {
 	return map[string]ws.ClientHandler{
-		ws.MethodNodes: s.nodes,
-		ws.MethodLogs:  s.logs,
+		ws.MethodNodes:  s.nodes,
+		ws.MethodLogs:   s.logs,
+		ws.MethodReload: s.d.ServeReload,
 		ws.MethodEnd: func(context.Context, json.RawMessage) (any, error) {
 			s.endOnce.Do(func() { time.AfterFunc(20*time.Millisecond, func() { close(s.ended) }) })
 			return nil, nil

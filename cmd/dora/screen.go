@@ -90,10 +90,19 @@ func (s *screen) fail(text string) error {
 
 // logger is the logger of the control plane; its entries become lines of the screen.
 func (s *screen) logger() *logrus.Logger {
+	return lineLogger(func(level logrus.Level, l *link.LogLine) {
+		if level <= logrus.InfoLevel || s.verbose() {
+			s.show(l)
+		}
+	})
+}
+
+// lineLogger makes log lines of its entries.
+func lineLogger(show func(logrus.Level, *link.LogLine)) *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(discard{})
 	log.SetLevel(logrus.TraceLevel)
-	log.AddHook(screenHook{s})
+	log.AddHook(lineHook(show))
 	return log
 }
 
@@ -101,14 +110,11 @@ type discard struct{}
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
-type screenHook struct{ s *screen }
+type lineHook func(logrus.Level, *link.LogLine)
 
-func (screenHook) Levels() []logrus.Level { return logrus.AllLevels }
+func (lineHook) Levels() []logrus.Level { return logrus.AllLevels }
 
-func (h screenHook) Fire(e *logrus.Entry) error {
-	if e.Level > logrus.InfoLevel && !h.s.verbose() {
-		return nil
-	}
+func (h lineHook) Fire(e *logrus.Entry) error {
 	l := &link.LogLine{At: e.Time, Stream: "dora", Message: e.Message, Level: map[logrus.Level]string{
 		logrus.PanicLevel: "error", logrus.FatalLevel: "error", logrus.ErrorLevel: "error", logrus.WarnLevel: "warn",
 		logrus.InfoLevel: "info", logrus.DebugLevel: "debug", logrus.TraceLevel: "trace"}[e.Level]}
@@ -124,7 +130,7 @@ func (h screenHook) Fire(e *logrus.Entry) error {
 			l.Fields[k] = fmt.Sprint(v)
 		}
 	}
-	h.s.show(l)
+	h(e.Level, l)
 	return nil
 }
 

@@ -12,9 +12,12 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/dataflow"
 	"github.com/dora-go/dora/events"
+	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/ws"
 	"github.com/google/uuid"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 )
 
@@ -40,7 +43,10 @@ func newStartCmd() *cobra.Command {
 
 With --attach (the default in a terminal) it waits for the end; Ctrl-C stops the
 dataflow, a second Ctrl-C kills it. With --detach (the default otherwise) it returns as
-soon as the dataflow is accepted.`,
+soon as the dataflow is accepted.
+
+With --hot-reload it stays attached, watches the files of Python operators here, and has
+an operator whose file changes loaded again; the operator keeps its state.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := fromEnv(cmd, map[string]string{"allow-shell-nodes": "DORA_ALLOW_SHELL_NODES",
@@ -51,10 +57,10 @@ soon as the dataflow is accepted.`,
 				return err
 			}
 			switch {
-			case o.hotReload:
-				return errors.New("--hot-reload: this version of dora cannot reload operators\n  fix: leave it out, and use `dora node restart` after a change")
 			case o.attach && o.detach:
 				return usagef("--attach and --detach exclude each other")
+			case o.hotReload && o.detach:
+				return usagef("--hot-reload and --detach exclude each other: this command watches the files as long as it is attached")
 			}
 			o.exitGiven = cmd.Flags().Changed("exit-when-nodes-finish")
 			return o.run(cmd, args[0])
@@ -69,7 +75,7 @@ soon as the dataflow is accepted.`,
 	f.Var(&o.format, "log-format", "when attached: pretty, json, compact")
 	f.Var(filterFlag{&o.filter}, "log-filter", `when attached: levels of single nodes, for example "sensor=debug,plan=warn"`)
 	f.BoolVar(&o.debug, "debug", false, "let every topic be inspected (same as publish_all_messages_to_zenoh: true)")
-	f.BoolVar(&o.hotReload, "hot-reload", false, "reload Python operators when their files change (not in this version)")
+	f.BoolVar(&o.hotReload, "hot-reload", false, "watch the files of Python operators and reload them on change (implies --attach)")
 	f.BoolVar(&o.uv, "uv", false, "use uv for Python nodes")
 	f.BoolVar(&o.allowShell, "allow-shell-nodes", false, "allow nodes with `path: shell`")
 	f.BoolVar(&o.exitWhen, "exit-when-nodes-finish", false, "timers alone keep no node running (overrides the dataflow file)")
@@ -92,7 +98,14 @@ func (o *startOptions) run(cmd *cobra.Command, path string) error {
 	if o.exitGiven {
 		req.ExitWhenNodesFinish = &o.exitWhen
 	}
-	attach := o.attach || !o.detach && isTerminal(os.Stdout)
+	if o.hotReload { // before the start, so that no change is missed
+		stop, err := o.watch(ctx, desc, req.UUID)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	attach := o.attach || o.hotReload || !o.detach && isTerminal(os.Stdout)
 	var started ws.Started
 	if err := o.target.callAgain(ctx, ws.MethodStart, req, &started); err != nil {
 		return err
@@ -102,6 +115,27 @@ func (o *startOptions) run(cmd *cobra.Command, path string) error {
 		return nil
 	}
 	return o.attachTo(ctx, started.UUID, sigs)
+}
+
+// watch has Python operators loaded again when their files change, until stop is called.
+// What it has to say looks like a log line.
+func (o *startOptions) watch(ctx context.Context, desc *dataflow.Descriptor, id string) (stop func(), err error) {
+	p := newLogPrinter(os.Stderr, o.format.value, useColor(os.Stderr), id)
+	log := lineLogger(func(_ logrus.Level, l *link.LogLine) {
+		if o.filter.pass(l.Node, l.Level) {
+			p.print(l)
+			_ = p.flush() // a closed terminal is no reason to stop
+		}
+	})
+	ctx, cancel := context.WithCancel(ctx)
+	end, err := hotReload(operatorFiles(desc), func(f operatorFile) error {
+		return o.target.callAgain(ctx, ws.MethodReload, ws.Reload{Dataflow: id, Node: f.node, Operator: f.operator}, nil)
+	}, log)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return func() { cancel(); end() }, nil
 }
 
 // lastLines is how long the logs may go on after the end of a dataflow.

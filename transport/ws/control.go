@@ -18,6 +18,7 @@ const (
 	MethodWait        = "wait"         // DataflowRef -> Result, when it is over
 	MethodResolve     = "resolve"      // DataflowRef -> Started
 	MethodNodeStop    = "node_stop"    // NodeStop -> Ordered
+	MethodReload      = "reload"       // Reload -> nothing, when the runtime of the node has been told
 	MethodParams      = "params"       // DataflowRef with Node -> map of key to value
 	MethodParamSet    = "param_set"    // Param -> Ordered
 	MethodParamDelete = "param_delete" // Param -> ParamDeleted
@@ -93,6 +94,15 @@ type NodeStop struct {
 	Restart  bool          `json:"restart,omitempty"`
 	Grace    time.Duration `json:"grace,omitempty"`
 	Force    bool          `json:"force,omitempty"`
+}
+
+// Reload has the runtime of a node load the code of an operator again. It is no change of
+// state: it is not recorded, and not made up for if the daemon is away. The coordinator
+// asks the daemon with the same words.
+type Reload struct {
+	Dataflow string `json:"dataflow"`
+	Node     string `json:"node"`
+	Operator string `json:"operator"`
 }
 
 // Param names a parameter; Value is any JSON of at most 64 KiB.
