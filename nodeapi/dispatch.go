@@ -125,8 +125,12 @@ func (d *dispatcher) receive(ctx context.Context) (Event, error) {
 		}
 		return ev, nil
 	}
+	helpers := d.all()
+	if len(helpers) == 0 {
+		return ev, nil
+	}
 	size := in.Data.Data().SizeInBytes() // a helper may release it
-	for _, h := range d.all() {
+	for _, h := range helpers {
 		if h.take(in) {
 			d.received(in.ID, size, in.Metadata.Timestamp)
 			return nil, nil

@@ -124,6 +124,7 @@ func (l *Loan) Send(data arrow.Array, opts ...SendOption) error {
 			return err
 		}
 	}
+	l.node.rouse(l.output, 0) // nothing is copied
 	s := scratches.Get().(*scratch)
 	defer s.release()
 	if err := payload.EncodeInto(&s.encoded, data); err != nil {

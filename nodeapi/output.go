@@ -69,6 +69,9 @@ func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) e
 			return err
 		}
 	}
+	if data != nil {
+		n.rouse(output, int(data.Data().SizeInBytes()))
+	}
 	s := scratches.Get().(*scratch)
 	defer s.release()
 	if err := payload.EncodeInto(&s.encoded, data); err != nil {
@@ -82,6 +85,7 @@ func (n *Node) SendBytes(output string, data []byte, opts ...SendOption) error {
 	if ok, err := n.mayOutput(output); !ok {
 		return err
 	}
+	n.rouse(output, len(data))
 	s := scratches.Get().(*scratch)
 	defer s.release()
 	if err := payload.EncodeBytesInto(&s.encoded, data); err != nil {
@@ -101,6 +105,13 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 func (s *scratch) release() {
 	s.encoded.Reset()
 	scratches.Put(s)
+}
+
+// rouse has the receiver wake up while the message is made.
+func (n *Node) rouse(output string, size int) {
+	if n.shared != nil {
+		n.shared.ep.Writer.Rouse(output, size)
+	}
 }
 
 func (n *Node) send(output string, s *scratch, opts []SendOption) error {

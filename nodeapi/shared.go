@@ -27,8 +27,9 @@ type shared struct {
 	ep *shm.Endpoint
 
 	// What follows belongs to the one goroutine that receives (dispatcher.turn).
-	inputs    map[string]bool // closed ones are true
-	preferShm bool            // the last message came over the connection
+	inputs    map[string]*sharedInput
+	latest    *sharedInput
+	preferShm bool // the last message came over the connection
 	finishing bool
 	drained   bool // nothing more comes from the shared memory
 	recovered *Input
@@ -42,6 +43,29 @@ type shared struct {
 
 	dropsMu sync.Mutex
 	dropped map[string]uint64 // reported before
+}
+
+// sharedInput is what is known of one input.
+type sharedInput struct {
+	id      string
+	closed  bool
+	decoder payload.Decoder
+}
+
+// lease is the memory of a message in the hands of the node's code.
+type lease struct {
+	payload.Owner
+	message shm.Lease
+	s       *shared
+	bytes   int64 // of its sender's memory
+}
+
+// Return gives the memory back to the sender.
+func (l *lease) Return() {
+	if l.bytes > 0 {
+		l.s.leased.Add(-l.bytes)
+	}
+	l.message.Release()
 }
 
 // collectPause is how long the collector is left alone after it was asked for help.
@@ -67,7 +91,7 @@ func newTransport(ctx context.Context, cfg *nodewire.Config, clock *nodewire.Clo
 }
 
 func newShared(t *tcp, ep *shm.Endpoint) *shared {
-	s := &shared{tcp: t, ep: ep, inputs: make(map[string]bool), dropped: make(map[string]uint64)}
+	s := &shared{tcp: t, ep: ep, inputs: make(map[string]*sharedInput), dropped: make(map[string]uint64)}
 	s.collectFrom = min(64<<20, ep.Writer.Stats().Limit/16)
 	s.collectAt.Store(s.collectFrom)
 	return s
@@ -173,11 +197,25 @@ func (s *shared) fromConnection(it *item, q *queue) Event {
 	case *Stop:
 		s.endShared()
 	case *InputClosed:
-		s.inputs[ev.ID] = true
+		s.of(ev.ID).closed = true
 	case *InputRecovered:
-		s.inputs[ev.ID] = false
+		s.of(ev.ID).closed = false
 	}
 	return ev
+}
+
+// of returns what is known of an input.
+func (s *shared) of(id string) *sharedInput {
+	if in := s.latest; in != nil && in.id == id {
+		return in
+	}
+	in := s.inputs[id]
+	if in == nil {
+		in = &sharedInput{id: id}
+		s.inputs[id] = in
+	}
+	s.latest = in
+	return in
 }
 
 // convert makes an event of what the shared memory brought, or nil.
@@ -190,14 +228,15 @@ func (s *shared) convert(m *shm.Message, q *queue) Event {
 	case m.End != shm.NotEnded:
 		return nil // a notice says what it means
 	}
-	in, err := s.input(m)
+	known := s.of(m.Input)
+	in, err := s.input(m, known)
 	_ = s.clock.Update(m.Time) // a clock that is far ahead is not followed
 	if err != nil {
 		return &Error{Err: fmt.Errorf("input %s: %w", m.Input, err)}
 	}
-	if s.inputs[m.Input] {
+	if known.closed {
 		// Its timeout had closed it. The shim sees the traffic later than we do.
-		s.inputs[m.Input] = false
+		known.closed = false
 		s.recovered = in
 		return &InputRecovered{ID: m.Input}
 	}
@@ -212,15 +251,15 @@ func (s *shared) notice(b []byte, q *queue) Event {
 	}
 	switch ev.Kind {
 	case nodewire.InputClosed:
-		if s.inputs[ev.ID] {
+		if s.of(ev.ID).closed {
 			return nil
 		}
-		s.inputs[ev.ID] = true
+		s.of(ev.ID).closed = true
 	case nodewire.InputRecovered:
-		if !s.inputs[ev.ID] {
+		if !s.of(ev.ID).closed {
 			return nil
 		}
-		s.inputs[ev.ID] = false
+		s.of(ev.ID).closed = false
 	case nodewire.AllInputsClosed:
 		q.stop()
 		s.endShared()
@@ -229,7 +268,7 @@ func (s *shared) notice(b []byte, q *queue) Event {
 }
 
 // input decodes a message in place.
-func (s *shared) input(m *shm.Message) (*Input, error) {
+func (s *shared) input(m *shm.Message, known *sharedInput) (*Input, error) {
 	in := &Input{ID: m.Input}
 	var err error
 	if at, ok := nodewire.PlainMetadata(m.Meta); ok {
@@ -245,28 +284,16 @@ func (s *shared) input(m *shm.Message) (*Input, error) {
 		in.Data = array.NewNull(0)
 		return in, nil
 	}
-	if !m.InSlot() {
-		held := *m
-		in.Data, err = payload.Decode(m.Payload, held.Release)
-		return in, err
-	}
-	in.Data, err = payload.DecodeLoan(m.Payload, s.lease(m))
-	return in, err
-}
-
-// lease returns what gives the memory of a message back to its sender, once.
-func (s *shared) lease(m *shm.Message) func() {
-	held, n := *m, int64(len(m.Payload))
-	if s.leased.Add(n) > s.collectAt.Load() {
-		s.collect()
-	}
-	var once atomic.Bool
-	return func() {
-		if once.CompareAndSwap(false, true) {
-			s.leased.Add(-n)
-			held.Release()
+	l := &lease{message: m.Lease(), s: s}
+	l.To = l
+	if m.InSlot() {
+		l.Watched, l.bytes = true, int64(len(m.Payload))
+		if s.leased.Add(l.bytes) > s.collectAt.Load() {
+			s.collect()
 		}
 	}
+	in.Data, err = known.decoder.Decode(m.Payload, &l.Owner)
+	return in, err
 }
 
 // collect has the garbage collector look for messages that were forgotten. It does not

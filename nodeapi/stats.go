@@ -64,6 +64,8 @@ func (n *Node) Dropped() map[string]uint64 {
 type counts struct {
 	mu         sync.Mutex
 	inputs     map[string]*InputStats
+	latest     *InputStats // of the input latestID
+	latestID   string
 	dropped    map[string]uint64 // in all
 	unreported map[string]uint64 // since the last Dropped
 }
@@ -76,10 +78,13 @@ func newCounts() *counts {
 func (c *counts) received(id string, bytes uint64, at Timestamp) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.inputs[id]
-	if s == nil {
-		s = &InputStats{}
-		c.inputs[id] = s
+	s := c.latest
+	if s == nil || c.latestID != id {
+		if s = c.inputs[id]; s == nil {
+			s = &InputStats{}
+			c.inputs[id] = s
+		}
+		c.latest, c.latestID = s, id
 	}
 	s.Received++
 	s.Bytes += bytes

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"sync"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -23,44 +23,83 @@ import (
 // more: after the last Release of the array and of all arrays sliced from it, or
 // before Decode returns if it fails.
 func Decode(data []byte, free func()) (arrow.Array, error) {
-	return decodeWith(data, free, false)
+	if free == nil {
+		return decodeFor(data, nil)
+	}
+	return decodeFor(data, &Owner{To: returnFunc(free)})
 }
 
-// DecodeLoan is Decode for memory that the garbage collector does not know. If the array
-// is not released, free is called when the collector finds that nothing refers to it any
-// more. Slices of its values do not count as references; free may come more than once.
-func DecodeLoan(data []byte, free func()) (arrow.Array, error) {
-	return decodeWith(data, free, true)
+// Owner is told when an array does not need the memory any more in which it lies.
+type Owner struct {
+	memory.GoAllocator // arrays only ever free
+	// To is called exactly once, when nothing refers to the memory any more: see Decode.
+	To interface{ Return() }
+	// Watched memory is unknown to the garbage collector. If the array is not released, To
+	// is called when the collector finds that nothing refers to it any more. Slices of its
+	// values do not count as references. To must not refer to the array.
+	Watched bool
+
+	cleanup runtime.Cleanup
+	done    atomic.Bool
 }
 
-func decodeWith(data []byte, free func(), loan bool) (arrow.Array, error) {
-	if len(data) <= MaxSize {
-		if arr := decodeNumeric(data[:len(data):len(data)], free, loan); arr != nil {
-			return arr, nil
-		}
+type returnFunc func()
+
+func (f returnFunc) Return() { f() }
+
+// Free is part of memory.Allocator.
+func (o *Owner) Free([]byte) {
+	if o.Watched {
+		o.cleanup.Stop()
 	}
-	if free != nil {
-		free = sync.OnceFunc(free)
+	o.give()
+}
+
+func (o *Owner) give() {
+	if o != nil && o.done.CompareAndSwap(false, true) {
+		o.To.Return()
 	}
-	arr, err := decode(data, free, loan)
-	if err != nil && free != nil {
-		free()
+}
+
+// buffer makes data a reference counted buffer that tells o of the last reference. Without
+// an owner the garbage collector does the counting.
+func (o *Owner) buffer(data []byte) *memory.Buffer {
+	if o == nil {
+		return memory.NewBufferBytes(data)
+	}
+	b := memory.NewBufferWithAllocator(data, o)
+	if o.Watched {
+		o.cleanup = runtime.AddCleanup(b, (*Owner).give, o)
+	}
+	return b
+}
+
+func decodeFor(data []byte, o *Owner) (arrow.Array, error) {
+	if arr := decodeNumeric(data, o); arr != nil {
+		return arr, nil
+	}
+	return decodeAny(data, o)
+}
+
+// decodeAny decodes whatever arrow allows.
+func decodeAny(data []byte, o *Owner) (arrow.Array, error) {
+	arr, err := decode(data, o)
+	if err != nil {
+		o.give()
 	}
 	return arr, err
 }
 
-func decode(data []byte, free func(), loan bool) (arrow.Array, error) {
+func decode(data []byte, o *Owner) (arrow.Array, error) {
 	if len(data) == 0 {
-		if free != nil {
-			free()
-		}
+		o.give()
 		return array.NewNull(0), nil
 	}
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(data), MaxSize)
 	}
 	data = data[:len(data):len(data)] // damaged metadata must not reach beyond
-	body := wrap(data, free, loan)
+	body := o.buffer(data)
 	defer body.Release()
 	s := &stream{rest: data, whole: data, body: body}
 	r, err := ipc.NewReaderFromMessageReader(s)
@@ -96,35 +135,4 @@ func invalid(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrInvalid, err)
-}
-
-// wrap makes data a reference counted buffer that calls free with the last
-// reference. Without free the garbage collector does the counting; with loan it is asked
-// to notice a buffer that is forgotten.
-func wrap(data []byte, free func(), loan bool) *memory.Buffer {
-	if free == nil {
-		return memory.NewBufferBytes(data)
-	}
-	r := &releaser{free: free}
-	b := memory.NewBufferWithAllocator(data, r)
-	if loan {
-		r.loan = true
-		r.cleanup = runtime.AddCleanup(b, func(free func()) { free() }, free)
-	}
-	return b
-}
-
-// releaser is an allocator that only ever frees.
-type releaser struct {
-	memory.GoAllocator
-	free    func()
-	loan    bool
-	cleanup runtime.Cleanup
-}
-
-func (r *releaser) Free([]byte) {
-	if r.loan {
-		r.cleanup.Stop()
-	}
-	r.free()
 }

@@ -155,40 +155,83 @@ var tails = func() (t [alignment][]byte) {
 	return t
 }()
 
-// decodeNumeric reads a stream that is, but for the numbers in it, a form's; nil if it is
-// not.
-func decodeNumeric(data []byte, free func(), loan bool) arrow.Array {
-	if len(data) < 16 {
-		return nil
+// shape is where the values of a stream of a form lie.
+type shape struct {
+	*form
+	rows         int
+	from, length int
+}
+
+// shapeOf reads a stream that is, but for the numbers in it, a form's.
+func shapeOf(data []byte) (s shape, ok bool) {
+	if len(data) < 16 || len(data) > MaxSize {
+		return s, false
 	}
 	schema := 8 + uint64(binary.LittleEndian.Uint32(data[4:]))
 	if schema+8 > uint64(len(data)) {
-		return nil
+		return s, false
 	}
 	f := forms().bySchema[string(data[:schema])]
 	if f == nil || len(data) < len(f.head)+len(endOfStream) {
-		return nil
+		return s, false
 	}
 	number := func(at int) uint64 { return binary.LittleEndian.Uint64(data[at:]) }
 	rows, offset, length := number(f.rows), number(f.values), number(f.values+8)
 	body := uint64(len(data) - len(f.head) - len(endOfStream))
 	if rows > MaxSize || offset > MaxSize || length > MaxSize || length < rows*uint64(f.width) || offset+uint64(roundUp(int(length))) != body {
-		return nil
+		return s, false
 	}
 	// Everything else has to be as this package writes it.
 	var room [maxHead]byte
-	if want := f.fill(room[:0], int(rows), int(offset), int(length)); !bytes.Equal(want, data[:len(f.head)]) ||
-		!bytes.Equal(data[len(data)-len(endOfStream):], endOfStream[:]) {
-		return nil
+	if want := f.fill(room[:0], int(rows), int(offset), int(length)); !bytes.Equal(want, data[:len(f.head)]) || !ends(data) {
+		return s, false
 	}
-	from := uint64(len(f.head)) + offset
-	values := wrap(data[from:from+length:from+length], free, loan)
-	bufs := [2]*memory.Buffer{nil, values}
-	d := array.NewData(f.typ, int(rows), bufs[:], nil, 0, 0)
+	return shape{form: f, rows: int(rows), from: len(f.head) + int(offset), length: int(length)}, true
+}
+
+func ends(data []byte) bool { return bytes.Equal(data[len(data)-len(endOfStream):], endOfStream[:]) }
+
+// array is the array of a stream of this shape.
+func (s *shape) array(data []byte, o *Owner) arrow.Array {
+	to := s.from + s.length
+	values := o.buffer(data[s.from:to:to])
+	d := array.NewData(s.typ, s.rows, []*memory.Buffer{nil, values}, nil, 0, 0)
 	values.Release()
 	arr := array.MakeFromData(d)
 	d.Release()
 	return arr
+}
+
+func decodeNumeric(data []byte, o *Owner) arrow.Array {
+	s, ok := shapeOf(data)
+	if !ok {
+		return nil
+	}
+	return s.array(data, o)
+}
+
+// Decoder decodes the messages of one input. It remembers the shape of the last one: the
+// next is mostly alike, and then comparing is all there is to do. The zero value is ready.
+// It is used by one goroutine.
+type Decoder struct {
+	last shape
+	size int    // of the stream, in bytes; 0: there was none
+	head []byte // what comes before its body
+}
+
+// Decode is [Decode] with an owner that may be watched, or nil. It may reside in memory
+// that changes meanwhile: what it says is read once.
+func (d *Decoder) Decode(data []byte, o *Owner) (arrow.Array, error) {
+	if len(data) == d.size && d.size > 0 && bytes.Equal(data[:len(d.head)], d.head) && ends(data) {
+		return d.last.array(data, o), nil
+	}
+	s, ok := shapeOf(data)
+	if !ok {
+		return decodeAny(data, o)
+	}
+	d.last, d.size = s, len(data)
+	d.head = s.fill(d.head[:0], s.rows, s.from-len(s.form.head), s.length)
+	return s.array(data, o), nil
 }
 
 // maxHead is more than the head of any form, in bytes.

@@ -43,7 +43,7 @@ func TestNumbersTakeTheShortWay(t *testing.T) {
 				t.Fatalf("%d x %s: the short way writes other bytes than the general one", n, f.typ)
 			}
 			freed := 0
-			back := decodeNumeric(got, func() { freed++ }, false)
+			back := decodeNumeric(got, &Owner{To: returnFunc(func() { freed++ })})
 			if back == nil {
 				t.Fatalf("%d x %s does not take the short way back", n, f.typ)
 			}
@@ -83,11 +83,11 @@ func TestDamagedNumbers(t *testing.T) {
 		for _, v := range []byte{0, 1, 0x7f, 0x80, 0xff} {
 			bad := bytes.Clone(good)
 			bad[i] = v
-			short := decodeNumeric(bad, nil, false)
+			short := decodeNumeric(bad, nil)
 			if short == nil {
 				continue
 			}
-			general, err := decode(bad, nil, false)
+			general, err := decode(bad, nil)
 			if err != nil {
 				t.Fatalf("byte %d = %#x: the short way accepts what is refused: %v", i, v, err)
 			}
@@ -97,8 +97,56 @@ func TestDamagedNumbers(t *testing.T) {
 		}
 	}
 	for n := range good {
-		if decodeNumeric(good[:n], nil, false) != nil {
+		if decodeNumeric(good[:n], nil) != nil {
 			t.Fatalf("a stream cut after %d bytes is accepted", n)
+		}
+	}
+}
+
+// A decoder that knows the last message's shape reads every next message as the function
+// does, whatever it is, and is not fooled by one that resembles the last.
+func TestDecoderReadsWhatDecodeReads(t *testing.T) {
+	var d Decoder
+	var streams [][]byte
+	add := func(arr arrow.Array) {
+		var e Encoded
+		if err := EncodeInto(&e, arr); err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, e.AppendTo(nil))
+	}
+	for _, n := range []int{5, 5, 6, 64, 5} {
+		add(numbers(arrow.PrimitiveTypes.Int32, n))
+		add(numbers(arrow.PrimitiveTypes.Uint8, 4*n))
+	}
+	words := array.NewStringBuilder(memory.DefaultAllocator)
+	words.Append("neither")
+	add(words.NewArray())
+	add(numbers(arrow.PrimitiveTypes.Int32, 5))
+	good := streams[len(streams)-1]
+	for i := range good { // same length, one byte wrong
+		bad := bytes.Clone(good)
+		bad[i] ^= 0x41
+		streams = append(streams, bad, good)
+	}
+	for i, data := range streams {
+		want, wantErr := Decode(data, nil)
+		freed := 0
+		got, err := d.Decode(data, &Owner{To: returnFunc(func() { freed++ })})
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("stream %d: %v instead of %v", i, err, wantErr)
+		}
+		if err == nil {
+			if !array.Equal(got, want) || !arrow.TypeEqual(got.DataType(), want.DataType()) {
+				t.Fatalf("stream %d: %v instead of %v", i, got, want)
+			}
+			if freed != 0 {
+				t.Fatalf("stream %d: given back before it was released", i)
+			}
+			got.Release()
+		}
+		if freed != 1 {
+			t.Fatalf("stream %d: given back %d times", i, freed)
 		}
 	}
 }

@@ -73,6 +73,22 @@ func (m *Message) Release() {
 	m.hold, m.Payload, m.Meta = nil, nil, nil
 }
 
+// Lease is what is needed to release a message later, without the rest of it.
+type Lease struct {
+	hold       *hold
+	generation uint32
+}
+
+// Lease of the message: releasing either releases the other.
+func (m *Message) Lease() Lease { return Lease{m.hold, m.generation} }
+
+// Release is Message.Release.
+func (l Lease) Release() {
+	if l.hold != nil {
+		l.hold.release(l.generation)
+	}
+}
+
 // InSlot says whether the payload lies in memory of its sender, who gets it back by
 // Release.
 func (m *Message) InSlot() bool { return m.hold != nil && m.hold.edge != nil }

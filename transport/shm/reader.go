@@ -15,6 +15,8 @@ type Reader struct {
 	ctl  control
 	own  *bell
 	spin time.Duration
+	// ahead is how long a reader that was woken looks for the message: see Writer.Rouse.
+	ahead time.Duration
 
 	asleep      atomic.Bool
 	interrupted atomic.Bool
@@ -74,9 +76,9 @@ type remoteSegment struct {
 }
 
 func newReader(ctl control, own *bell, o Options) *Reader {
-	r := &Reader{ctl: ctl, own: own, spin: o.Spin, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
+	r := &Reader{ctl: ctl, own: own, spin: o.Spin, ahead: rouseAhead, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
 	if runtime.NumCPU() == 1 {
-		r.spin = 0 // whoever we wait for could not run
+		r.spin, r.ahead = 0, 0 // whoever we wait for could not run
 	}
 	return r
 }
@@ -149,7 +151,7 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 	r.recv.Lock()
 	defer r.recv.Unlock()
 	var armed uint32 // 0 if not
-	slept := false
+	slept, woken := false, false
 	for {
 		if r.interrupted.Load() && !r.closed.Load() && r.interrupted.Swap(false) {
 			if armed != 0 || slept {
@@ -169,7 +171,12 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 		case st == pollBusy:
 			runtime.Gosched()
 		case armed == 0:
-			if r.spin > 0 && len(r.notices) == 0 && r.spinning(ctx) {
+			spin := r.spin
+			if woken {
+				spin = max(spin, r.ahead)
+				woken = false
+			}
+			if spin > 0 && len(r.notices) == 0 && r.spinning(ctx, spin) {
 				continue
 			}
 			r.watch(ctx)
@@ -179,7 +186,7 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 			r.asleep.Store(true)
 			wait(r.own.sleep, armed, 0)
 			r.asleep.Store(false)
-			armed, slept = 0, true
+			armed, slept, woken = 0, true, true
 		}
 	}
 }
@@ -289,8 +296,8 @@ func (r *Reader) wakeUp() {
 
 // spinning looks at the inputs for a while without sleeping and says whether there may
 // be something.
-func (r *Reader) spinning(ctx context.Context) bool {
-	end := time.Now().Add(r.spin)
+func (r *Reader) spinning(ctx context.Context, d time.Duration) bool {
+	end := time.Now().Add(d)
 	for {
 		for range 32 {
 			for _, in := range r.inputs {
