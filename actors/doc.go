@@ -35,7 +35,7 @@
 // stragglers, another shim after a lost one (flowConfig.follow, flowConfig.shimWanted).
 //
 // The coordinator (coordinator.go) owns what is wanted: want_state.go (pure) and
-// want_actor.go send orders until the daemon's facts show them; remote.go keeps the facts
+// want_actor.go send orders until the daemon's facts show them; remote_actor.go keeps the facts
 // of each machine; projection.go makes of them what is shown; serve.go is its control
 // protocol, uplink.go and obey.go the daemon's side of it.
 //

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 func TestOldHistoryBecomesASummary(t *testing.T) {
 	bubble(t, map[string]play{"a": {run: time.Second}, "b": {run: time.Second}}, func(t *testing.T, w *world) {
 		w.machine, w.vault = "A", &memVault{envs: map[string][]string{}}
-		cl := &cluster{t: t, rng: w.rng, disk: journal.NewMemory(), vault: &memVault{envs: map[string][]string{}}}
+		cl := &cluster{t: t, rng: rand.New(rand.NewPCG(1, 10)), disk: journal.NewMemory(), vault: &memVault{envs: map[string][]string{}}}
 		cl.bootCoordinator()
 		m := &simMachine{cl: cl, w: w}
 		cl.machines = append(cl.machines, m)
