@@ -29,7 +29,7 @@ func rounds() int {
 }
 
 // restarting is stream with nodes that come back.
-var restarting = strings.ReplaceAll(stream, "  - id:", "  - restart_policy: always\n    restart_delay: 0.01\n    id:")
+var restarting = strings.ReplaceAll(stream, "  - id:", "  - restart_policy: always\n    restart_delay: 0.01\n    max_restart_delay: 0.2\n    id:")
 
 // client talks to the coordinator as a third party does.
 func (s *Site) client() (*ws.Client, error) {
