@@ -10,6 +10,9 @@ import (
 // take claims the next message of an input's oldest edge.
 func (r *Reader) take(in *input) (Message, pollState) {
 	e := in.edges[0]
+	if e.ruined != nil {
+		return r.finish(in, Broken, e.ruined), pollGot
+	}
 	// Before head: what the producer published before it was gone is to be delivered.
 	state := atomic.LoadUint32(e.producerState)
 	for range 64 {

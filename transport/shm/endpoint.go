@@ -239,11 +239,20 @@ func (ep *Endpoint) handle(p *packet, fds []int) error {
 
 func (ep *Endpoint) attach(p *packet, edgeFD, bellFD int) error {
 	spec := p.spec()
-	e, err := openEdge(edgeFD, spec.ID, spec.Geometry)
-	if err != nil {
-		// The other end may have scribbled over it already: this edge is lost, not all.
-		ep.broken(spec.ID, fmt.Sprintf("the edge %s/%s of %s cannot be used: %v", spec.Peer, spec.Output, spec.Input, err))
-		return nil
+	if err := spec.Geometry.check(); err != nil {
+		return err
+	}
+	// The other end may have scribbled over it already: this edge is lost, not all.
+	e, ruined := openEdge(edgeFD, spec.ID, spec.Geometry)
+	if ruined != nil {
+		if p.Role == roleOut {
+			ep.broken(spec.ID, fmt.Sprintf("the edge %s/%s of %s cannot be used: %v", spec.Peer, spec.Output, spec.Input, ruined))
+			return nil
+		}
+		var err error
+		if e, err = standIn(spec); err != nil {
+			return err
+		}
 	}
 	peer, err := openBell(bellFD)
 	if err != nil {
@@ -253,7 +262,7 @@ func (ep *Endpoint) attach(p *packet, edgeFD, bellFD int) error {
 	if p.Role == roleOut {
 		ep.Writer.addEdge(spec, e, peer)
 	} else {
-		ep.Reader.addEdge(spec, e, peer)
+		ep.Reader.addEdge(spec, e, peer, ruined)
 	}
 	fault("edge.attached")
 	return ep.conn.send(&packet{Kind: kindAttached, Edge: spec.ID})

@@ -67,6 +67,38 @@ func TestConsumerThatScribblesHarmsItself(t *testing.T) {
 	}
 }
 
+// A producer may damage its edge before the consumer opens it. The input ends then, and
+// the producer's next process is heard.
+func TestEdgeDamagedBeforeItIsOpened(t *testing.T) {
+	r := newRig(t, SupervisorOptions{})
+	bad, b := r.join("bad"), r.join("planner")
+	e := r.connect(bad, "out", b, "in", 4, Backpressure)
+	atomic.StoreUint32(word32(e.mem.mem, offMagic), 7)
+	eb := r.open(b)
+	m := r.recv(eb)
+	if m.End != Broken || m.Edge != e.ID() || m.Input != "in" || !strings.Contains(m.Err.Error(), "bad/out") {
+		t.Fatalf("%+v", m)
+	}
+	select {
+	case x := <-r.trouble:
+		if x.Node != "bad" || x.Edge != e.ID() {
+			t.Errorf("%+v", x)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody was named")
+	}
+	again := r.join("bad")
+	next := r.connect(again, "out", b, "in", 4, Backpressure)
+	ea := r.open(again)
+	r.wait("the edge", next.Attached())
+	r.send(ea, "out", pattern(5000, 1), Header{})
+	m = r.recv(eb)
+	if !bytes.Equal(m.Payload, pattern(5000, 1)) {
+		t.Fatalf("%+v", m)
+	}
+	m.Release()
+}
+
 func TestProducerThatScribblesHarmsItself(t *testing.T) {
 	r := newRig(t, SupervisorOptions{})
 	good, bad, b := r.join("good"), r.join("bad"), r.join("planner")

@@ -56,6 +56,7 @@ type inEdge struct {
 	reader *Reader
 	bell   *bell // the producer's
 	from   *remote
+	ruined error // why nothing can be read here; the edge is a stand-in
 
 	// guarded by Reader.loans
 	written uint64 // into the release ring
@@ -84,8 +85,8 @@ func newReader(ctl control, own *bell, o Options) *Reader {
 }
 
 // addEdge takes over e and peer.
-func (r *Reader) addEdge(spec edgeSpec, e *edge, peer *bell) {
-	ie := &inEdge{edgeSpec: spec, edge: e, reader: r, bell: peer, open: true}
+func (r *Reader) addEdge(spec edgeSpec, e *edge, peer *bell, ruined error) {
+	ie := &inEdge{edgeSpec: spec, edge: e, reader: r, bell: peer, open: true, ruined: ruined}
 	ie.written = atomic.LoadUint64(e.releaseHead) // of the process before, if any
 	r.loans.Lock()
 	rem := r.remotes[spec.PeerMember]
