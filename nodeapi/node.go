@@ -160,6 +160,7 @@ func (n *Node) next(ctx context.Context) (Event, error) {
 }
 
 func (n *Node) take(ctx context.Context) (Event, error) {
+	n.queue.demand.asked(ctx)
 	if n.shared != nil {
 		return n.shared.recv(ctx, n.queue)
 	}

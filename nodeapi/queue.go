@@ -143,8 +143,9 @@ type queue struct {
 	room     chan struct{}
 	// wake is called after something was pushed, if another way to sleep than pop is in
 	// use; some says that poll may find something.
-	wake func()
-	some atomic.Bool
+	wake   func()
+	some   atomic.Bool
+	demand demand
 }
 
 func newQueue(inputs []nodewire.InputConfig) *queue {
@@ -152,6 +153,7 @@ func newQueue(inputs []nodewire.InputConfig) *queue {
 		inputs: make(map[string]*inputQueue, len(inputs)),
 		ready:  make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
+		demand: newDemand(),
 	}
 	for _, in := range inputs {
 		q.add(in)
@@ -204,6 +206,7 @@ func (q *queue) offer(it item) bool {
 	if !q.accept(it) {
 		return false
 	}
+	q.demand.untaken.Add(1)
 	q.rouse()
 	return true
 }
@@ -390,6 +393,14 @@ func (q *queue) close(err error) {
 	q.mu.Unlock()
 	q.rouse()
 	signal(q.room)
+	signal(q.demand.resume)
+}
+
+// closed says that nothing will be taken any more.
+func (q *queue) closed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err != nil
 }
 
 // drops returns how many messages each input dropped since the last call.

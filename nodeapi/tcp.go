@@ -130,6 +130,7 @@ func (t *tcp) call(c *nodewire.Conn, r *nodewire.Request) error {
 // receive asks for events until the daemon has no more: an empty answer.
 func (t *tcp) receive(q *queue) error {
 	for {
+		q.demand.await(q.closed)
 		reply, frame, err := t.events.Call(&nodewire.Request{Kind: nodewire.NextEvent, Time: t.clock.Now()})
 		if err != nil {
 			return fmt.Errorf("lost the connection to the dora daemon: %w", err)
@@ -143,6 +144,7 @@ func (t *tcp) receive(q *queue) error {
 			return nil
 		}
 		t.deliver(q, reply.Events, frame)
+		signal(q.demand.fresh)
 	}
 }
 
