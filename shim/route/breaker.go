@@ -17,18 +17,7 @@ const defaultSweep = 5 * time.Second
 func (n *node) sweep(now time.Time) {
 	stamps := n.r.mem.newest(n)
 	n.mu.Lock()
-	for _, s := range stamps {
-		in := s.in
-		if s.stamp == in.stamp {
-			continue
-		}
-		m := n.r.moment(in.producer, now)
-		if !in.lookedAt.IsZero() {
-			m.at = now.Add(-s.age(now, now.Sub(in.lookedAt)))
-		}
-		in.stamp = s.stamp
-		in.touchAt(m)
-	}
+	n.freshen(stamps, now)
 	for _, in := range n.inputs {
 		in.lookedAt = now
 		if in.spec.Timeout <= 0 || in.lastMessage.at.IsZero() || in.broken || in.closed {
@@ -42,6 +31,22 @@ func (n *node) sweep(now time.Time) {
 		n.facts = append(n.facts, n.fact(link.Fact{InputBroken: &link.InputBroken{Input: in.id}}))
 	}
 	n.flush()
+}
+
+// freshen touches the inputs on which messages came through shared memory; n.mu is held.
+func (n *node) freshen(stamps []newest, now time.Time) {
+	for _, s := range stamps {
+		in := s.in
+		if s.stamp == in.stamp {
+			continue
+		}
+		m := n.r.moment(in.producer, now)
+		if !in.lookedAt.IsZero() {
+			m.at = now.Add(-s.age(now, now.Sub(in.lookedAt)))
+		}
+		in.stamp = s.stamp
+		in.touchAt(m)
+	}
 }
 
 // touch notes a message on the input, and mends it if it was broken; node.mu is held and

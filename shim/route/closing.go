@@ -209,7 +209,9 @@ func (r *Router) closeOutput(o *output) {
 	}
 	for _, in := range o.consumers {
 		n := in.node
+		stamps := n.r.mem.newest(n) // what came last may have mended it
 		n.mu.Lock()
+		n.freshen(stamps, time.Now())
 		if !in.closed {
 			in.closed = true
 			if !in.broken { // else it knows already
