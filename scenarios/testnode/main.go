@@ -16,6 +16,10 @@
 //	calls=3  serve           be the client or the server of a service (see service.go)
 //	recv=3                   wait for 3 inputs without a word
 //	events                   print every event until the end
+//	record=FILE              write every event into a file, in the words of Python nodes
+//	append=FILE:TEXT         append a line to a file
+//	send-unread=out:5:100ms  as send, but without reading what comes in
+//	hang-below=1             wait for ever while the restart count is below 1
 //	close-stdout             close stdout
 //	flood=1000000            one line of that many bytes on stdout
 //	spawn=sleep 100          start a grandchild in a session of its own
@@ -87,6 +91,8 @@ func (t *testnode) do(name, arg string) error {
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
+	case "append":
+		return appendLine(arg)
 	case "close-stdout":
 		return os.Stdout.Close()
 	case "flood":
@@ -129,6 +135,16 @@ func (t *testnode) asNode(name, arg string) error {
 		}
 	case "send":
 		return t.send(arg)
+	case "send-unread":
+		return t.sendUnread(arg)
+	case "record":
+		return t.record(arg)
+	case "hang-below":
+		below, err := strconv.Atoi(arg)
+		for err == nil && int(t.node.RestartCount()) < below {
+			time.Sleep(time.Hour)
+		}
+		return err
 	case "typed":
 		return t.typed()
 	case "calls":
@@ -173,6 +189,21 @@ func pair(arg string) (a, b int, err error) {
 
 // send sends counting numbers, and ends early when the node is to stop.
 func (t *testnode) send(arg string) error {
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		for e := range t.node.Events() {
+			if _, ok := e.(*nodeapi.Stop); ok {
+				return
+			}
+		}
+	}()
+	return t.sendUntil(stop, arg)
+}
+
+func (t *testnode) sendUnread(arg string) error { return t.sendUntil(nil, arg) }
+
+func (t *testnode) sendUntil(stop <-chan struct{}, arg string) error {
 	parts := strings.Split(arg, ":")
 	if len(parts) != 3 {
 		return fmt.Errorf("want OUTPUT:COUNT:INTERVAL")
@@ -185,15 +216,6 @@ func (t *testnode) send(arg string) error {
 	if err != nil {
 		return err
 	}
-	stop := make(chan struct{})
-	go func() {
-		defer close(stop)
-		for e := range t.node.Events() {
-			if _, ok := e.(*nodeapi.Stop); ok {
-				return
-			}
-		}
-	}()
 	for i := 1; count == 0 || i <= count; i++ {
 		b := array.NewInt64Builder(memory.DefaultAllocator)
 		b.Append(int64(i))
