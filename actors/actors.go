@@ -237,6 +237,9 @@ type NodeInfo struct {
 	Restarts uint32
 	// HealthKills and StartupKills: how often the shim itself ended the process.
 	HealthKills, StartupKills uint32
+	// InputTimeouts: how often an input was closed for its silence; Recoveries: how often
+	// one came back.
+	InputTimeouts, Recoveries uint32
 	// Broken inputs: their circuit breaker is open.
 	Broken []string
 	// Pending messages in the node's queue; 0 if the shim does not answer.

@@ -453,3 +453,30 @@ func TestParseFinishGrace(t *testing.T) {
 		}
 	}
 }
+
+// Why a node still runs, while others have ended.
+func TestWhyItGoesOn(t *testing.T) {
+	g := newGraph(t, `nodes:
+  - {id: a, path: a, outputs: [x]}
+  - {id: b, path: b, inputs: {x: a/x}}
+  - {id: c, path: c, inputs: {x: a/x, t: dora/timer/secs/1}}
+  - {id: d, path: d}
+`)
+	g.up("a", "b", "c", "d")
+	g.step()
+	note := func(id, want string) {
+		t.Helper()
+		if got := g.cfg.goesOn(id, g.views()); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
+	}
+	note("b", "")
+	g.nodes["d"].exit(code0)
+	note("a", "goes on: it is a source")
+	note("b", "goes on: gets data from a")
+	note("d", "")
+	g.nodes["a"].exit(code0)
+	g.nodes["b"].fact(link.Fact{AllInputsClosed: &link.AllInputsClosed{}})
+	note("b", "all its inputs are closed; waiting for it to end")
+	note("c", "goes on: it has a timer")
+}

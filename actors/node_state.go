@@ -96,7 +96,10 @@ type nodeState struct {
 	// EqualExits in a row, this one included.
 	EqualExits                uint64 `json:"equal_exits,omitempty"`
 	HealthKills, StartupKills uint32
-	Rejections                uint32 `json:"rejections,omitempty"`
+	// InputTimeouts and Recoveries of inputs since the start of the dataflow.
+	InputTimeouts uint32 `json:"input_timeouts,omitempty"`
+	Recoveries    uint32 `json:"recoveries,omitempty"`
+	Rejections    uint32 `json:"rejections,omitempty"`
 
 	Broken  []string          `json:"broken,omitempty"` // sorted
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
@@ -192,10 +195,12 @@ func (s nodeState) applyDetail(r record) nodeState {
 	case events.NodeStopStepped:
 		s.LadderStep = e.Step
 	case events.NodeInputBroken:
+		s.InputTimeouts++
 		if i, found := slices.BinarySearch(s.Broken, e.Input); !found {
 			s.Broken = slices.Insert(slices.Clone(s.Broken), i, e.Input)
 		}
 	case events.NodeInputRecovered:
+		s.Recoveries++
 		if i, found := slices.BinarySearch(s.Broken, e.Input); found {
 			s.Broken = slices.Delete(slices.Clone(s.Broken), i, i+1)
 		}

@@ -143,6 +143,9 @@ func (d *Daemon) Nodes(ctx context.Context, uuid string) ([]NodeInfo, error) {
 		if info.Note == "" && info.Status == StatusPending && len(waiting) > 0 {
 			info.Note = "ready; waiting for " + shortList(waiting)
 		}
+		if info.Note == "" {
+			info.Note = f.cfg.goesOn(n.ID, f.views)
+		}
 		if shim, ok := live[n.ID]; ok && shim.Generation == info.Generation {
 			info.merge(shim)
 		}
@@ -155,6 +158,7 @@ func nodeInfo(n *dataflow.Node, cfg *nodeConfig, s nodeState, o *orders) NodeInf
 	info := NodeInfo{
 		ID: n.ID, Status: nodeStatus(cfg, s, o), Kind: string(n.Kind), PID: s.PID, Program: s.Program,
 		Generation: s.Generation, Restarts: s.Total, HealthKills: s.HealthKills, StartupKills: s.StartupKills,
+		InputTimeouts: s.InputTimeouts, Recoveries: s.Recoveries,
 		Broken: slices.Clone(s.Broken), Dropped: maps.Clone(s.Dropped), StartedAt: s.SpawnedAt,
 		Note: cfg.noteText(s, o), Path: n.Path, RestartPolicy: string(n.RestartPolicy), APIVersion: s.APIVersion,
 	}
@@ -169,6 +173,37 @@ func nodeInfo(n *dataflow.Node, cfg *nodeConfig, s nodeState, o *orders) NodeInf
 		info.Outputs = append(info.Outputs, o.ID)
 	}
 	return info
+}
+
+// goesOn says why a node still runs while others have ended, or nothing.
+func (c *flowConfig) goesOn(id string, views nodeViews) string {
+	i := slices.IndexFunc(c.Nodes, func(n flowNode) bool { return n.ID == id })
+	ended := slices.ContainsFunc(c.Nodes, func(n flowNode) bool { return views[n.ID].Phase == phaseEnded })
+	if i < 0 || !ended || views[id].Phase != phaseSubscribed {
+		return ""
+	}
+	n := c.Nodes[i]
+	var open []string
+	for _, source := range n.Sources {
+		if views[source].Phase != phaseEnded {
+			open = append(open, source)
+		}
+	}
+	switch {
+	case views[id].InputsClosed:
+		text := "all its inputs are closed; waiting for it to end"
+		if due, found := c.stragglersDue(views); found {
+			text += ", until " + due.Format("15:04:05")
+		}
+		return text
+	case len(open) > 0:
+		return "goes on: gets data from " + shortList(open)
+	case n.Endless:
+		return "goes on: it has a timer, log or dynamic input (exit_when_nodes_finish ends it when its data has ended)"
+	case len(n.Sources) == 0:
+		return "goes on: it is a source and ends by itself"
+	}
+	return ""
 }
 
 // merge adds what the shim knows better.

@@ -21,6 +21,7 @@ func WireNode(d *dataflow.Descriptor, uuid, name string, n NodeInfo) ws.Node {
 	w := ws.Node{NodeID: n.ID, Dataflow: label, DataflowUUID: uuid, Path: n.Path, RestartPolicy: n.RestartPolicy,
 		Generation: n.Generation, Note: n.Note, LastExit: n.LastExit, Inputs: []ws.NodeInput{}, Outputs: []ws.NodeOutput{},
 		Metrics: ws.NodeMetrics{Status: n.Status, PID: n.PID, RestartCount: n.Restarts,
+			HealthKills: n.HealthKills, StartupKills: n.StartupKills, InputTimeouts: n.InputTimeouts, Recoveries: n.Recoveries,
 			BrokenInputs: append([]string{}, n.Broken...), PendingMessages: n.Pending}}
 	if node := d.Node(n.ID); node != nil {
 		w.MaxRestarts = node.MaxRestarts

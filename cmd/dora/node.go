@@ -183,6 +183,12 @@ func writeNodeInfo(w io.Writer, n ws.Node, format string) error {
 	line(2, "CPU", "%.1f%%", m.CPUUsage)
 	line(2, "Memory", "%.1f MB", m.MemoryMB)
 	line(2, "Restarts", "%d", m.RestartCount)
+	if m.HealthKills+m.StartupKills > 0 {
+		line(2, "Killed", "%d by the health check, %d by startup_timeout", m.HealthKills, m.StartupKills)
+	}
+	if m.InputTimeouts > 0 {
+		line(2, "Input timeouts", "%d, recovered %d", m.InputTimeouts, m.Recoveries)
+	}
 	line(2, "Pending msgs", "%d", m.PendingMessages)
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -159,6 +159,11 @@ type NodeMetrics struct {
 	RestartCount    uint32   `json:"restart_count"`
 	BrokenInputs    []string `json:"broken_inputs"`
 	PendingMessages uint64   `json:"pending_messages"`
+	// Counted since the start of the dataflow, under the names of dora 1.1.0.
+	HealthKills   uint32 `json:"health_kills"`
+	StartupKills  uint32 `json:"startup_kills"`
+	InputTimeouts uint32 `json:"input_timeouts"`
+	Recoveries    uint32 `json:"cb_recoveries"`
 }
 
 // DataflowRef selects a dataflow: a UUID, a unique UUID prefix or a name.
