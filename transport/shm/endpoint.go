@@ -218,6 +218,7 @@ func (ep *Endpoint) handle(p *packet, fds []int) error {
 			return err
 		}
 		ep.Writer.heir(p.Edge, peer)
+		fault("heir.known")
 		return ep.conn.send(&packet{Kind: kindHanded, Edge: p.Edge})
 	case kindNotice:
 		ep.Reader.addNotice(newNotice(p))

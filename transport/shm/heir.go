@@ -64,6 +64,7 @@ func (w *Writer) heir(id EdgeID, peer *bell) {
 				w.release(e, uint32(h), gen)
 			}
 		}
+		fault("heir.freed")
 		e.bell.close()
 		e.bell = peer
 		w.nudge()

@@ -46,6 +46,17 @@ func TestKilledAtEveryStep(t *testing.T) {
 	}
 }
 
+// TestKilledBetweenReceivers kills producers while they change over from a receiver that
+// was killed to the one that succeeds it.
+func TestKilledBetweenReceivers(t *testing.T) {
+	g := newPlayground(t, faultyBinary(t), SupervisorOptions{ArenaLimit: 4 << 20})
+	g.restless.Store(true)
+	plans := map[string][]string{"p1": plan(soleSteps, 5, 5), "p2": plan(soleSteps, 5, 6), "c1": nil}
+	if err := g.run(plans, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestKilledAnytime kills at random moments.
 func TestKilledAnytime(t *testing.T) {
 	kills := 20

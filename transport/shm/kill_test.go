@@ -3,11 +3,14 @@
 package shm
 
 import (
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +22,7 @@ import (
 
 // playground runs child processes under a supervisor in this process.
 type playground struct {
+	restless atomic.Bool // receivers are killed all the time
 	*rig
 	exe    string
 	socket string
@@ -31,6 +35,7 @@ type playground struct {
 
 // process is one node; it is started again and again.
 type process struct {
+	heir   bool // it took over the inputs of the process before
 	slot   int
 	node   string
 	role   string
@@ -43,6 +48,7 @@ type process struct {
 
 func newPlayground(t *testing.T, exe string, o SupervisorOptions) *playground {
 	t.Helper()
+	o.Grace = time.Minute // who ended is left, or succeeded, by the playground
 	g := &playground{rig: newRig(t, o), exe: exe}
 	dir, err := os.MkdirTemp("", "shm") // short: a socket's path may have 107 bytes
 	if err != nil {
@@ -82,7 +88,7 @@ func (g *playground) spawn(p *process, faultSpec string) error {
 	cmd.Env = append(os.Environ(),
 		"DORA_SHM_TEST_ROLE="+p.role, "DORA_SHM_TEST_SOCKET="+g.socket, "DORA_SHM_TEST_TOKEN="+p.member.Token(),
 		fmt.Sprint("DORA_SHM_TEST_SLOT=", p.slot), fmt.Sprint("DORA_SHM_TEST_SEED=", p.slot*1000+p.count),
-		"DORA_SHM_FAULT="+faultSpec, "GOMAXPROCS=2")
+		fmt.Sprint("DORA_SHM_TEST_HEIR=", p.heir), "DORA_SHM_FAULT="+faultSpec, "GOMAXPROCS=2")
 	cmd.ExtraFiles = []*os.File{g.file}
 	cmd.Stderr = p.errors
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -130,6 +136,42 @@ func (g *playground) leave(p *process) {
 	p.member = nil
 }
 
+// replace makes the next incarnation of a node. Every other process of a consumer takes
+// over the inputs of the one before, with what is queued there.
+func (g *playground) replace(p *process) error {
+	if p.heir = p.role == "consumer" && !p.heir; !p.heir {
+		g.leave(p)
+		return g.join(p)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next, err := g.sup.Join(p.node)
+	if err != nil {
+		return err
+	}
+	old := p.member
+	p.member = next
+	return old.Succeed(next)
+}
+
+// notify numbers notices for the consumers, until stop.
+func (g *playground) notify(stop <-chan struct{}) {
+	for n := uint64(1); ; n++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(3 * time.Millisecond):
+		}
+		g.mu.Lock()
+		for _, p := range g.nodes {
+			if p.role == "consumer" && p.member != nil {
+				_ = p.member.Tell(binary.LittleEndian.AppendUint64(nil, n)) // it may have ended
+			}
+		}
+		g.mu.Unlock()
+	}
+}
+
 // killed says whether the process ended by SIGKILL, or regularly; all else is an error.
 func (p *process) killed(err error) (bool, error) {
 	if err == nil {
@@ -172,9 +214,22 @@ var producerSteps = map[string]int{
 	"segment.made": 4, "segment.announced": 4, "retire.unmapped": 3, "end.published": 4,
 }
 
+// soleSteps are those of a producer with one receiver, which is woken early, and succeeded
+// by its next process.
+var soleSteps = map[string]int{"heir.freed": 1, "heir.known": 1, "rouse.rung": 20}
+
 var consumerSteps = map[string]int{
 	"edge.attached": 3, "bell.armed": 30, "entry.copied": 100, "entry.claimed": 100, "segment.asked": 4,
 	"segment.mapped": 4, "token.written": 40, "token.published": 40, "ring.cleared": 20,
+	"notice.taken": 5,
+}
+
+// tries is how many processes may end before a step was reached.
+func (g *playground) tries() int {
+	if g.restless.Load() {
+		return 100 // it depends on what happens to others
+	}
+	return 5
 }
 
 // plan lists what the processes of one node are to die of.
@@ -201,6 +256,9 @@ func (g *playground) live(p *process, deaths []string, planned func(), stop <-ch
 			planned()
 			planned = nil
 		}
+		if spec == "" && p.role == "consumer" && g.restless.Load() {
+			spec = "kill"
+		}
 		if err := g.spawn(p, spec); err != nil {
 			return err
 		}
@@ -222,22 +280,31 @@ func (g *playground) live(p *process, deaths []string, planned func(), stop <-ch
 		if err != nil {
 			return err
 		}
-		if dead && spec != "" {
+		if len(deaths) == 0 {
+			// killed without a plan
+		} else if dead {
 			deaths, tries = deaths[1:], 0
-		} else if tries++; spec != "" && tries > 5 {
+		} else if tries++; tries > g.tries() {
 			return fmt.Errorf("%s never came to %s", p.node, spec)
 		}
-		g.leave(p)
-		if err := g.join(p); err != nil {
+		if err := g.replace(p); err != nil {
 			return err
 		}
 	}
 }
 
-// run lets two producers and two consumers die of their plans, then checks that what is
-// left is as it should be. limit is how long a process may be without progress.
+// run lets producers and consumers (p... and c..., two of the former) die of their plans,
+// then checks that what is left is as it should be. limit is how long a process may be
+// without progress.
 func (g *playground) run(plans map[string][]string, limit time.Duration) error {
-	for _, p := range []*process{g.node("p1", "producer"), g.node("p2", "producer"), g.node("c1", "consumer"), g.node("c2", "consumer")} {
+	names := slices.Sorted(maps.Keys(plans))
+	slices.Reverse(names) // producers have the first places on the board
+	for _, name := range names {
+		role := "producer"
+		if name[0] == 'c' {
+			role = "consumer"
+		}
+		p := g.node(name, role)
 		if err := g.join(p); err != nil {
 			return err
 		}
@@ -263,6 +330,11 @@ func (g *playground) run(plans map[string][]string, limit time.Duration) error {
 	lives.Add(1)
 	go func() {
 		defer lives.Done()
+		g.notify(watched)
+	}()
+	lives.Add(1)
+	go func() {
+		defer lives.Done()
 		if err := g.watch(limit, watched); err != nil {
 			results <- err
 		}
@@ -273,6 +345,7 @@ func (g *playground) run(plans map[string][]string, limit time.Duration) error {
 	case err = <-results:
 	}
 	close(watched)
+	g.restless.Store(false)
 	if err == nil {
 		err = g.settle(results)
 	}

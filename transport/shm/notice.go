@@ -125,6 +125,7 @@ func (r *Reader) scanOrdered() (Message, pollState, error) {
 			return Message{}, pollNone, ErrFinished
 		}
 		r.notices = slices.Delete(r.notices, 0, 1)
+		fault("notice.taken")
 		return Message{Notice: first.data}, pollGot, nil
 	}
 	busy := pollNone

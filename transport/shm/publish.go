@@ -200,6 +200,7 @@ func (w *Writer) rouse(output string) {
 	}
 	if e := out.edges[0]; !e.gone && !e.ended {
 		ring(e.bell.sleep)
+		fault("rouse.rung")
 	}
 }
 
