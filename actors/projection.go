@@ -51,14 +51,14 @@ func newProjection(machine string) *projection {
 // false for streams of neither.
 func streamOf(stream string) (uuid, node string, ok bool) {
 	if uuid, ok = strings.CutPrefix(stream, events.DataflowStream("")); ok {
-		return uuid, "", true
+		return uuid, "", uuid != ""
 	}
 	rest, ok := strings.CutPrefix(stream, "node/")
 	if !ok {
 		return "", "", false
 	}
-	uuid, node, ok = strings.Cut(rest, "/")
-	return uuid, node, ok
+	uuid, node, _ = strings.Cut(rest, "/")
+	return uuid, node, uuid != "" && node != ""
 }
 
 // apply takes one record over. It gives the dataflow whose view changed ("": none). A
@@ -100,7 +100,12 @@ func (p *projection) replace(e events.StateReceived) (uuids []string, err error)
 			errs = append(errs, fmt.Errorf("state of dataflow %s from machine %s: %w", uuid, p.machine, err))
 			continue
 		}
-		v := view{Machine: p.machine, Flow: rec.Flow, Nodes: rec.Nodes, Seqs: map[string]uint64{}}
+		v := view{Machine: p.machine, Flow: rec.Flow, Nodes: map[string]*nodeState{}, Seqs: map[string]uint64{}}
+		for id, s := range rec.Nodes {
+			if s != nil { // what comes from outside may hold anything
+				v.Nodes[id] = s
+			}
+		}
 		for stream, seq := range e.Seqs {
 			if of, _, _ := streamOf(stream); of == uuid {
 				v.Seqs[stream] = seq

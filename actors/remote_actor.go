@@ -313,6 +313,10 @@ func (a *remoteActor) show(uuid string) {
 		if !v.reported() {
 			return
 		}
+		if got := v.Flow.Created.UUID; got != uuid {
+			a.log.Warnf("the history of dataflow %s says that it is of dataflow %q, and is not shown", uuid, got)
+			return
+		}
 		if w, err = a.r.c.adoptWant(a.r.machine, v); err != nil {
 			a.log.WithField("dataflow", uuid).Warnf("a dataflow that its daemon knows cannot be taken over: %v", err)
 			return
