@@ -117,12 +117,13 @@ func TestUnsupported(t *testing.T) {
 		"node `mod`: `dora run` does not support `module`",
 		"node `ros`: `dora run` does not support `ros2`",
 		"operator `two` of node `ops`: there is no runtime for WebAssembly",
+		"node `ops` has 2 operators; the official runtime (dora-rs 1.1) runs one per node",
 	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("missing %q in\n%s", part, text)
 		}
 	}
-	equal(t, "number", len(found), 4)
+	equal(t, "number", len(found), 5)
 	plain := parseFile(t, "testdata/a01-minimal.yml")
 	equal(t, "of a plain dataflow", len(Unsupported(plain)), 0)
 }

@@ -66,22 +66,12 @@ func (n *Node) ProcessLogging() Logging {
 
 // checkRuntime says what the runtime of the official wheel does not run.
 func (c *checker) checkRuntime(n *Node) {
-	var python *Operator
-	for _, o := range n.Operators {
-		switch o.Source {
-		case OperatorWasm:
+	for i, o := range n.Operators {
+		if o.Source == OperatorWasm {
 			c.errorf(o.Keys.At("wasm"), CodeUnsupported, "use `python` or `shared-library`", "operator `%s` of node `%s`: there is no runtime for WebAssembly", excerpt(o.ID), n.ID)
-		case OperatorPython:
-			if python != nil {
-				c.errorf(o.Keys.At("python"), CodeUnsupported, "give each a node of its own with `operator:`", "node `%s` has two Python operators, `%s` and `%s`; the runtime runs one per node", n.ID, excerpt(python.ID), excerpt(o.ID))
-			}
-			python = o
 		}
-	}
-	for _, o := range n.Operators {
-		if python != nil && o.Source == OperatorSharedLibrary {
-			c.errorf(o.Keys.At("shared-library"), CodeUnsupported, "give each a node of its own with `operator:`", "node `%s` has a Python operator, `%s`, and a shared library, `%s`; one runtime does not run both", n.ID, excerpt(python.ID), excerpt(o.ID))
-			return
+		if i == 1 {
+			c.errorf(o.Pos, CodeUnsupported, "give each operator a node of its own, with `operators:` and one entry", "node `%s` has %d operators; the official runtime (dora-rs 1.1) runs one per node", n.ID, len(n.Operators))
 		}
 	}
 }
