@@ -2,6 +2,7 @@ package nodeapi
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,14 +20,15 @@ func TestDemand(t *testing.T) {
 				return false
 			}
 		}
-		brought := 0
+		var count atomic.Int64
+		brought := func() int { return int(count.Load()) }
 		ended := make(chan struct{})
 		go func() { // as the goroutine that receives
 			defer close(ended)
 			for !over() {
 				d.await(over)
 				time.Sleep(time.Millisecond) // the next event
-				brought++
+				count.Add(1)
 				d.untaken.Add(1)
 				signal(d.fresh)
 			}
@@ -36,20 +38,20 @@ func TestDemand(t *testing.T) {
 			d.asked(context.Background())
 		}
 		synctest.Wait()
-		if brought < 499 {
-			t.Fatalf("%d events came while all were taken", brought)
+		if brought() < 499 {
+			t.Fatalf("%d events came while all were taken", brought())
 		}
-		before := brought
+		before := brought()
 		time.Sleep(time.Minute)
-		came := brought - before
+		came := brought() - before
 		if most := readAhead + int(readAheadFor/time.Millisecond) + 2; came < readAhead || came > most {
 			t.Errorf("%d events came while nobody took any, want %d to %d", came, readAhead, most)
 		}
-		before = brought
+		before = brought()
 		begin := time.Now()
 		d.asked(context.Background())
-		if took := time.Since(begin); brought <= before || took > freshWait {
-			t.Errorf("after a pause: %d events came within %v", brought-before, took)
+		if took := time.Since(begin); brought() <= before || took > freshWait {
+			t.Errorf("after a pause: %d events came within %v", brought()-before, took)
 		}
 		time.Sleep(time.Minute)
 		close(stop)

@@ -34,6 +34,7 @@ type shared struct {
 	drained   bool // nothing more comes from the shared memory
 	recovered *Input
 	last      *Input // kept alive until the next one is asked for
+	lent      *lease // its memory
 
 	// Bytes of messages that are not released, and the number of them at which the
 	// garbage collector is asked for help.
@@ -119,6 +120,10 @@ func join(ctx context.Context, at *nodewire.Shared) (*shm.Endpoint, error) {
 // goroutine at a time calls it.
 func (s *shared) recv(ctx context.Context, q *queue) (Event, error) {
 	s.last = nil
+	if s.lent != nil {
+		s.lent.Watch()
+		s.lent = nil
+	}
 	if in := s.recovered; in != nil {
 		s.recovered = nil
 		return s.keep(in), nil
@@ -287,7 +292,8 @@ func (s *shared) input(m *shm.Message, known *sharedInput) (*Input, error) {
 	l := &lease{message: m.Lease(), s: s}
 	l.To = l
 	if m.InSlot() {
-		l.Watched, l.bytes = true, int64(len(m.Payload))
+		l.Foreign, l.bytes = true, int64(len(m.Payload))
+		s.lent = l
 		if s.leased.Add(l.bytes) > s.collectAt.Load() {
 			s.collect()
 		}

@@ -34,13 +34,28 @@ type Owner struct {
 	memory.GoAllocator // arrays only ever free
 	// To is called exactly once, when nothing refers to the memory any more: see Decode.
 	To interface{ Return() }
-	// Watched memory is unknown to the garbage collector. If the array is not released, To
-	// is called when the collector finds that nothing refers to it any more. Slices of its
-	// values do not count as references. To must not refer to the array.
-	Watched bool
+	// Foreign memory is unknown to the garbage collector: see Watch.
+	Foreign bool
 
+	buf     *memory.Buffer // of foreign memory that is not watched yet
 	cleanup runtime.Cleanup
+	watched atomic.Bool
 	done    atomic.Bool
+}
+
+// Watch has the garbage collector call To for foreign memory, if the array is not released,
+// when it finds that nothing refers to the array any more. Slices of its values do not
+// count as references, and To must not refer to the array. Until then the owner keeps the
+// array alive. It is for arrays that their user keeps: most are released at once, and
+// watching costs more than decoding. It may be called while the array is released.
+func (o *Owner) Watch() {
+	b := o.buf
+	o.buf = nil
+	if b == nil || o.done.Load() {
+		return
+	}
+	o.cleanup = runtime.AddCleanup(b, (*Owner).give, o)
+	o.watched.Store(true)
 }
 
 type returnFunc func()
@@ -49,7 +64,7 @@ func (f returnFunc) Return() { f() }
 
 // Free is part of memory.Allocator.
 func (o *Owner) Free([]byte) {
-	if o.Watched {
+	if o.watched.Load() {
 		o.cleanup.Stop()
 	}
 	o.give()
@@ -68,8 +83,8 @@ func (o *Owner) buffer(data []byte) *memory.Buffer {
 		return memory.NewBufferBytes(data)
 	}
 	b := memory.NewBufferWithAllocator(data, o)
-	if o.Watched {
-		o.cleanup = runtime.AddCleanup(b, (*Owner).give, o)
+	if o.Foreign {
+		o.buf = b
 	}
 	return b
 }

@@ -219,7 +219,7 @@ type Decoder struct {
 	head []byte // what comes before its body
 }
 
-// Decode is [Decode] with an owner that may be watched, or nil. It may reside in memory
+// Decode is [Decode] with an owner, or nil. It may reside in memory
 // that changes meanwhile: what it says is read once.
 func (d *Decoder) Decode(data []byte, o *Owner) (arrow.Array, error) {
 	if len(data) == d.size && d.size > 0 && bytes.Equal(data[:len(d.head)], d.head) && ends(data) {
