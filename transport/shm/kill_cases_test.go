@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// deathsHandled: who has ended is left, or succeeded, by the playground.
+var deathsHandled = SupervisorOptions{ArenaLimit: 4 << 20, Grace: time.Minute}
+
 func soaking() bool { return os.Getenv("DORA_SOAK") != "" }
 
 // thisBinary is for children without fault injection.
@@ -36,7 +39,7 @@ func faultyBinary(t *testing.T) string {
 // times each: nobody hangs, nothing is corrupt, every slot comes back, and nothing of
 // the dead stays mapped.
 func TestKilledAtEveryStep(t *testing.T) {
-	g := newPlayground(t, faultyBinary(t), SupervisorOptions{ArenaLimit: 4 << 20})
+	g := newPlayground(t, faultyBinary(t), deathsHandled)
 	plans := map[string][]string{
 		"p1": plan(producerSteps, 5, 1), "p2": plan(producerSteps, 5, 2),
 		"c1": plan(consumerSteps, 5, 3), "c2": plan(consumerSteps, 5, 4),
@@ -49,7 +52,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 // TestKilledBetweenReceivers kills producers while they change over from a receiver that
 // was killed to the one that succeeds it.
 func TestKilledBetweenReceivers(t *testing.T) {
-	g := newPlayground(t, faultyBinary(t), SupervisorOptions{ArenaLimit: 4 << 20})
+	g := newPlayground(t, faultyBinary(t), deathsHandled)
 	g.restless.Store(true)
 	plans := map[string][]string{"p1": plan(soleSteps, 5, 5), "p2": plan(soleSteps, 5, 6), "c1": nil}
 	if err := g.run(plans, 10*time.Second); err != nil {
@@ -63,7 +66,7 @@ func TestKilledAnytime(t *testing.T) {
 	if soaking() {
 		kills = 500
 	}
-	g := newPlayground(t, thisBinary(t), SupervisorOptions{ArenaLimit: 4 << 20})
+	g := newPlayground(t, thisBinary(t), deathsHandled)
 	plans := make(map[string][]string)
 	for _, n := range []string{"p1", "p2", "c1", "c2"} {
 		plans[n] = make([]string, kills/4)

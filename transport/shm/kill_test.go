@@ -48,7 +48,6 @@ type process struct {
 
 func newPlayground(t *testing.T, exe string, o SupervisorOptions) *playground {
 	t.Helper()
-	o.Grace = time.Minute // who ended is left, or succeeded, by the playground
 	g := &playground{rig: newRig(t, o), exe: exe}
 	dir, err := os.MkdirTemp("", "shm") // short: a socket's path may have 107 bytes
 	if err != nil {
