@@ -14,7 +14,7 @@ import (
 type Reader struct {
 	ctl  control
 	own  *bell
-	spin time.Duration
+	spin atomic.Int64 // nanoseconds
 	// ahead is how long a reader that was woken looks for the message: see Writer.Rouse.
 	ahead time.Duration
 
@@ -77,11 +77,19 @@ type remoteSegment struct {
 }
 
 func newReader(ctl control, own *bell, o Options) *Reader {
-	r := &Reader{ctl: ctl, own: own, spin: o.Spin, ahead: rouseAhead, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
+	r := &Reader{ctl: ctl, own: own, ahead: rouseAhead, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
 	if runtime.NumCPU() == 1 {
-		r.spin, r.ahead = 0, 0 // whoever we wait for could not run
+		r.ahead = 0 // whoever we wait for could not run
 	}
+	r.Spin(o.Spin)
 	return r
+}
+
+// Spin changes Options.Spin, from the next time on that Recv finds nothing.
+func (r *Reader) Spin(d time.Duration) {
+	if runtime.NumCPU() > 1 {
+		r.spin.Store(int64(d))
+	}
 }
 
 // addEdge takes over e and peer.
@@ -172,7 +180,7 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 		case st == pollBusy:
 			runtime.Gosched()
 		case armed == 0:
-			spin := r.spin
+			spin := time.Duration(r.spin.Load())
 			if woken {
 				spin = max(spin, r.ahead)
 				woken = false

@@ -4,6 +4,7 @@ package shm
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,4 +99,37 @@ func TestRouseLeavesOthersAsleep(t *testing.T) {
 	}
 	r.send(from, "image", []byte{1}, Header{})
 	<-done
+}
+
+// While a reader spins, senders need not wake it.
+func TestSpinningReaderIsNotWoken(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		return // nobody spins there
+	}
+	r := newRig(t, SupervisorOptions{})
+	from, to, _ := r.pair(10, DropOldest)
+	to.Reader.Spin(time.Minute)
+	got := make(chan Message)
+	go func() {
+		for range 3 {
+			m, _ := to.Reader.Recv(context.Background())
+			got <- m
+		}
+	}()
+	before := atomic.LoadUint32(to.Reader.own.sleep) >> 1
+	for i := range 2 {
+		time.Sleep(5 * time.Millisecond)
+		if to.Reader.asleep.Load() {
+			t.Fatal("the reader sleeps")
+		}
+		r.send(from, "image", []byte{byte(i)}, Header{})
+		m := <-got
+		m.Release()
+	}
+	if rings := atomic.LoadUint32(to.Reader.own.sleep) >> 1; rings != before {
+		t.Errorf("%d rings for a reader that was awake", rings-before)
+	}
+	to.Reader.Spin(0)
+	to.Reader.Interrupt()
+	<-got
 }
