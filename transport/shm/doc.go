@@ -11,7 +11,9 @@
 //     ring of descriptors with room for 4 KiB inline, and a ring of tokens back.
 //   - Longer payloads lie in the producer's arena: slots of 8 KiB, 16 KiB, ... 1 GiB. A
 //     message to many inputs is one slot and many descriptors.
-//   - A bell is what a node sleeps on: one for all its inputs.
+//   - A bell is what a node sleeps on: one for all its inputs. The sender to a single
+//     receiver that sleeps rings before it makes a short message, and when the last 256 KiB
+//     of a long one are to be copied (Writer.Rouse), because waking a processor takes longer.
 //
 // # What it guarantees
 //
