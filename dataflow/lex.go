@@ -3,6 +3,7 @@ package dataflow
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/lexer"
@@ -71,6 +72,7 @@ func (s *tokenSource) next(toks []tok) (_ []tok, bad *finding, err error) {
 // appendCompact adds the tokens of one piece of text, which begins after so many lines.
 func appendCompact(toks []tok, part token.Tokens, text string, line int) ([]tok, *finding) {
 	at := newPlacer(text)
+	toks = slices.Grow(toks, len(part))
 	for _, t := range part {
 		switch {
 		case t.Type == token.InvalidType:
