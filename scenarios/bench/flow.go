@@ -19,11 +19,13 @@ type flow struct {
 	env     []string // of `dora run`
 	loan    bool     // the payload is built in the memory it is sent in
 	policy  string   // of the receiver's queue
+	unread  bool     // the receiver looks at both ends of a message alone
 }
 
 func (w *workshop) oursFlow() flow { return flow{dora: w.oursDora, program: w.goNode()} }
 func (w *workshop) realFlow() flow { return flow{dora: w.realDora, program: w.rustFlow()} }
 func (f flow) inPlace() flow       { f.loan = true; return f }
+func (f flow) glance() flow        { f.unread = true; return f }
 func (f flow) queue(p string) flow { f.policy = p; return f }
 func (f flow) pool(bytes int) flow { f.env = []string{poolSetting(bytes)}; return f }
 func poolSetting(bytes int) string { return fmt.Sprintf("DORA_NODE_SHM_POOL_SIZE=%d", bytes) }
@@ -42,6 +44,9 @@ func (f flow) node(id, role string, env map[string]string) graphNode {
 		"BENCH_COUNT": "0", "BENCH_EVERY_US": "0", "BENCH_MILLIS": "0", "BENCH_WARM_MILLIS": "0"}}
 	if f.loan {
 		n.Env["BENCH_HOW"] = "loan"
+	}
+	if f.unread {
+		n.Env["BENCH_READ"] = "ends"
 	}
 	maps.Copy(n.Env, env)
 	return n

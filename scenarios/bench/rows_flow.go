@@ -10,6 +10,7 @@ import (
 // Names of contenders among native nodes and without dora.
 const (
 	oursLoan    = "ours, loan"
+	oursUnread  = "ours, unread"
 	realInPlace = "real dora, in place"
 	realBig     = "real dora, 128 MiB pool"
 	realDaemon  = "real dora, through its daemon"
@@ -233,7 +234,8 @@ func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy f
 				{realDora, w.rate(w.realFlow(), l, true)},
 			}
 			if large {
-				out = append(out, contender{realBig, w.rate(w.realFlow().pool(bigPool), l, true)},
+				out = append(out, contender{oursUnread, w.rate(w.oursFlow().queue(backpressure).glance(), l, true)},
+					contender{realBig, w.rate(w.realFlow().pool(bigPool), l, true)},
 					contender{memcpyFloor, w.nativeRate(bytes, w.floorProgram(), "memcpy", size, n)},
 					contender{sharedFloor, w.nativeRate(bytes, w.floorProgram(), "shared", size, n)})
 			}
@@ -247,8 +249,10 @@ func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy f
 		floats := bytes >= 4<<20
 		r.comparisons = append(r.comparisons,
 			comparison{subject: ours, peer: realBig, atLeast: true},
-			comparison{subject: ours, peer: memcpyFloor, limit: memcpy, atLeast: true, tableOnly: floats},
-			comparison{subject: ours, peer: sharedFloor, limit: memcpy, atLeast: true, tableOnly: true})
+			// Like with like: the copy that nobody reads, and the one that is read meanwhile.
+			comparison{subject: oursUnread, peer: memcpyFloor, limit: memcpy, atLeast: true, tableOnly: floats},
+			comparison{subject: ours, peer: sharedFloor, limit: memcpy, atLeast: true, tableOnly: floats},
+			comparison{subject: ours, peer: memcpyFloor, atLeast: true})
 	}
 	return r
 }

@@ -10,8 +10,8 @@
 //	relay         passes every message on unchanged, with its parameters
 //	idle          stays connected for BENCH_MILLIS without sending
 //
-// BENCH_HOW=loan builds the payload in shared memory, ends writes its ends there alone. What
-// it leaves is `<node id>.json` in BENCH_OUT. Times are nanoseconds of CLOCK_MONOTONIC.
+// BENCH_HOW=loan builds the payload in shared memory, ends writes its ends there alone.
+// BENCH_READ=ends has a receiver look at the ends of a message alone. What it leaves is `<node id>.json` in BENCH_OUT. Times are nanoseconds of CLOCK_MONOTONIC.
 // rust/src/flow.rs is the same for the real dora.
 package main
 
@@ -73,6 +73,7 @@ type settings struct {
 	size, count         int
 	every, length, warm int64
 	loan, ends, acked   bool
+	glance              bool // at the ends of what is received
 }
 
 func settingsFromEnv(role string) (settings, error) {
@@ -85,7 +86,8 @@ func settingsFromEnv(role string) (settings, error) {
 		return v * unit
 	}
 	how := os.Getenv("BENCH_HOW")
-	s := settings{loan: how == "loan" || how == "ends", ends: how == "ends", acked: os.Getenv("BENCH_ACKED") == "1"}
+	s := settings{loan: how == "loan" || how == "ends", ends: how == "ends", acked: os.Getenv("BENCH_ACKED") == "1",
+		glance: os.Getenv("BENCH_READ") == "ends"}
 	if role == "relay" {
 		return s, nil
 	}

@@ -226,7 +226,7 @@ func (b *bench) each() (any, error) {
 		if in == nil || err != nil {
 			return map[string]any{"seq": seqs, "t1": arrived, "damaged": damaged}, err
 		}
-		seq, ok := whole(data, b.size)
+		seq, ok := b.read(data)
 		in.Release()
 		if !ok {
 			damaged++
@@ -250,7 +250,7 @@ func (b *bench) stream() (any, error) {
 		if in == nil || err != nil {
 			return map[string]any{"messages": messages, "nanoseconds": last - first, "lost": lost, "damaged": damaged}, err
 		}
-		seq, ok := whole(data, b.size)
+		seq, ok := b.read(data)
 		in.Release()
 		if !ok {
 			damaged++
