@@ -60,6 +60,9 @@ program must start, and then it takes the place of this one in one step. What ru
 			if err != nil {
 				return err
 			}
+			if p := owningPackage(program); p != nil {
+				return fmt.Errorf("%s belongs to the Python package %s\n  fix: update it with `%s`", program, p.name, strings.Join(p.command("install", "--upgrade"), " "))
+			}
 			if err := source.Install(cmd.Context(), program); err != nil {
 				return err
 			}
@@ -80,7 +83,8 @@ func newSelfUninstallCmd() *cobra.Command {
 		Use:   "uninstall",
 		Short: "Remove this program and its state",
 		Long: `Remove this program and its state folder (DORA_HOME, or ~/.dora). Dataflows, their logs
-and what was built beside them stay. Without --force it asks, which needs a terminal.`,
+and what was built beside them stay. Without --force it asks, which needs a terminal. A
+program that a Python package brought is removed with that package, by uv or pip.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			program, err := os.Executable()
@@ -163,7 +167,11 @@ func uninstall(cmd *cobra.Command, program, home string) error {
 	if err := os.Remove(home); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s stays: there are files in it that are not dora's\n", home)
 	}
-	if err := os.Remove(program); err != nil {
+	if p := owningPackage(program); p != nil {
+		if err := p.uninstall(cmd.Context()); err != nil {
+			return fmt.Errorf("the state is removed, the program is not: %w", err)
+		}
+	} else if err := os.Remove(program); err != nil {
 		return fmt.Errorf("the state is removed, the program is not: %w\n  fix: remove %s as a user who may", err, program)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", program)

@@ -73,7 +73,13 @@ type terminal struct {
 
 func (h *host) terminal(args ...string) *terminal {
 	h.t.Helper()
-	cmd := h.cmd(args...)
+	return h.terminalOf(filepath.Join(bin, "dora"), args...)
+}
+
+func (h *host) terminalOf(program string, args ...string) *terminal {
+	h.t.Helper()
+	cmd := h.w.Command(h.dir, program, args...)
+	cmd.Env = h.env
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 30, Cols: 120})
 	if err != nil {
 		h.t.Fatal(err)
