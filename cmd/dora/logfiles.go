@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dora-go/dora/shim/nodelog"
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/ws"
 )
@@ -32,30 +33,91 @@ type logReader struct {
 	off       int64        // behind the last whole line in cur
 	id        string       // of cur, once it has a line
 	at        ws.LogCursor // behind the line returned last
+	next1     uint64       // number of the next line, from 1; 0: not known
+	gap       *deletedLines
+	kept      *link.LogLine // read, but what is missing before it is told first
+	keptRaw   []byte
+	keptAt    ws.LogCursor
+	from      uint64 // lines with smaller numbers were returned before
 }
+
+// deletedLines were in files that rotation deleted before they were read; 0: not known how
+// many.
+type deletedLines struct{ count uint64 }
 
 // resume goes on behind a line that an earlier reader returned. If its file is gone, all
 // that is left is newer.
 func (l *logReader) resume(at ws.LogCursor) error {
-	for _, path := range l.files() {
-		f, err := os.Open(path)
-		if err != nil {
-			continue
+	for range openTries { // they may be renamed while they are looked for
+		for _, path := range l.files() {
+			found, err := l.resumeIn(path, at)
+			if found || err != nil {
+				return err
+			}
 		}
-		st, err := f.Stat()
-		if err != nil || fileID(f, st) != at.File || st.Size() < at.Offset {
-			_ = f.Close()
-			continue
-		}
-		if _, err := f.Seek(at.Offset, io.SeekStart); err != nil {
-			_ = f.Close()
-			return err
-		}
-		l.cur, l.r, l.off, l.id, l.at = f, bufio.NewReaderSize(f, 64<<10), at.Offset, at.File, at
-		return nil
 	}
+	l.missed(at.Next)
 	return nil
 }
+
+func (l *logReader) resumeIn(path string, at ws.LogCursor) (found bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, nil
+	}
+	st, err := f.Stat()
+	if err != nil || fileID(f, st) != at.File || st.Size() < at.Offset {
+		_ = f.Close()
+		return false, nil
+	}
+	if _, err := f.Seek(at.Offset, io.SeekStart); err != nil {
+		_ = f.Close()
+		return false, err
+	}
+	l.cur, l.r, l.off, l.id, l.at, l.next1 = f, bufio.NewReaderSize(f, 64<<10), at.Offset, at.File, at, at.Next
+	return true, nil
+}
+
+// missed has the next file opened say what is missing before it; expected is the number of
+// the line that should come next (0: not known).
+func (l *logReader) missed(expected uint64) {
+	l.gap, l.next1, l.from = &deletedLines{}, expected, expected
+}
+
+// measure looks how many lines are missing before the file that was just opened.
+func (l *logReader) measure(first uint64, ok bool) {
+	l.from = max(l.from, l.next1)
+	switch {
+	case ok && l.next1 > 0 && first+1 > l.from:
+		l.gap = &deletedLines{count: first + 1 - l.from}
+	case ok && l.next1 > 0:
+		l.gap = nil
+	}
+	l.next1 = 0
+	if ok {
+		l.next1 = first + 1
+	}
+}
+
+// notice is the line that tells of deleted ones. It passes every filter.
+func (l *logReader) notice(before *link.LogLine) *link.LogLine {
+	text, lost := "log lines before this one were deleted by rotation (max_log_size) before they were read", "unknown"
+	if l.gap.count > 0 {
+		lost = strconv.FormatUint(l.gap.count, 10)
+		text = lost + " " + text
+	}
+	n := &link.LogLine{At: before.At, Node: l.node, Level: "warn", Stream: "dora", Message: text,
+		Fields: map[string]string{deletedField: lost}}
+	l.raw, _ = json.Marshal(map[string]any{"ts": n.At.UTC().Format(time.RFC3339Nano), "level": n.Level, "node": n.Node,
+		"stream": n.Stream, "msg": n.Message, "target": nil, "fields": n.Fields})
+	l.gap = nil
+	return n
+}
+
+// deletedField marks such a notice.
+const deletedField = "deleted"
+
+func isDeletedNotice(l *link.LogLine) bool { return l.Stream == "dora" && l.Fields[deletedField] != "" }
 
 // fileIDBytes of the first line are part of a file's id.
 const fileIDBytes = 256
@@ -131,8 +193,23 @@ func (l *logReader) files() []string {
 	return paths
 }
 
-// next returns the next whole line, or io.EOF when there is none yet.
+// next returns the next whole line, or io.EOF when there is none yet. Where lines are
+// missing, it first returns one that says so.
 func (l *logReader) next() (*link.LogLine, error) {
+	if line := l.kept; line != nil {
+		l.kept, l.raw, l.at = nil, l.keptRaw, l.keptAt
+		return line, nil
+	}
+	line, err := l.read()
+	if err != nil || l.gap == nil {
+		return line, err
+	}
+	l.kept, l.keptRaw, l.keptAt = line, l.raw, l.at
+	l.at, l.raw = ws.LogCursor{File: l.at.File, Next: max(1, l.at.Next) - 1}, nil // at the file's beginning
+	return l.notice(line), nil
+}
+
+func (l *logReader) read() (*link.LogLine, error) {
 	for {
 		if l.cur == nil {
 			if err := l.open(); err != nil {
@@ -157,7 +234,13 @@ func (l *logReader) next() (*link.LogLine, error) {
 					l.id = fileID(l.cur, st)
 				}
 			}
-			l.at = ws.LogCursor{File: l.id, Offset: l.off}
+			if l.next1 > 0 {
+				l.next1++
+			}
+			if l.next1 > 0 && l.next1 <= l.from {
+				continue
+			}
+			l.at = ws.LogCursor{File: l.id, Offset: l.off, Next: l.next1}
 			return line, nil
 		}
 		if !errors.Is(err, io.EOF) {
@@ -191,41 +274,88 @@ func (l *logReader) rotated() bool {
 	return err == nil && !os.SameFile(mine, newest)
 }
 
+// openTries: files are renamed while they are looked for.
+const openTries = 3
+
 // open opens the oldest file at first, later the one after the open file.
 func (l *logReader) open() error {
+	for try := 1; ; try++ {
+		f, follows, err := l.openNext()
+		if err != nil {
+			return err
+		}
+		if l.isOpen(f) { // it was renamed while it was looked for
+			_ = f.Close()
+			if try < openTries {
+				continue
+			}
+			return io.EOF
+		}
+		first, ok := nodelog.FirstLine(f)
+		if !ok {
+			if st, err := f.Stat(); err == nil && st.Size() == 0 {
+				_ = f.Close()
+				return io.EOF // just made
+			}
+			first, ok = nodelog.FirstLine(f)
+		}
+		if ok && l.next1 > 0 && first+1 > l.next1 && try < openTries {
+			_ = f.Close() // not the one that was meant, unless that is gone
+			continue
+		}
+		if l.cur != nil {
+			_ = l.cur.Close()
+		}
+		l.cur, l.r, l.partial = f, bufio.NewReaderSize(f, 64<<10), nil
+		l.off, l.length, l.id = 0, 0, ""
+		if !follows {
+			l.gap = &deletedLines{} // ours was deleted, and perhaps more
+		}
+		l.measure(first, ok)
+		return nil
+	}
+}
+
+// isOpen says that f is the file that is open already.
+func (l *logReader) isOpen(f *os.File) bool {
+	if l.cur == nil {
+		return false
+	}
+	mine, err := l.cur.Stat()
+	if err != nil {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && os.SameFile(mine, st)
+}
+
+// openNext opens the next file. follows is false if the open one is gone.
+func (l *logReader) openNext() (f *os.File, follows bool, err error) {
 	files := l.files()
 	if len(files) == 0 {
-		return io.EOF
+		return nil, false, io.EOF
 	}
-	next := files[0]
+	next, follows := files[0], l.cur == nil
 	if l.cur != nil {
 		mine, err := l.cur.Stat()
 		if err != nil {
-			return err
+			return nil, false, err
 		}
 		// If ours is not among them any more it was deleted, and all are newer.
 		for i, path := range files {
 			if st, err := os.Stat(path); err == nil && os.SameFile(mine, st) {
 				if i+1 == len(files) {
-					return io.EOF
+					return nil, false, io.EOF
 				}
-				next = files[i+1]
+				next, follows = files[i+1], true
 			}
 		}
 	}
-	f, err := os.Open(next)
+	f, err = os.Open(next)
 	if errors.Is(err, os.ErrNotExist) {
-		return io.EOF // rotated this very moment; the caller asks again
+		return nil, false, io.EOF // rotated this very moment; the caller asks again
 	}
-	if err != nil {
-		return err
-	}
-	if l.cur != nil {
-		_ = l.cur.Close()
-	}
-	l.cur, l.r, l.partial = f, bufio.NewReaderSize(f, 64<<10), nil
-	l.off, l.length, l.id = 0, 0, ""
-	return nil
+	return f, follows, err
 }
 
 func (l *logReader) close() {

@@ -35,6 +35,9 @@ func linePasser(q *ws.LogsQuery) func(*link.LogLine) bool {
 	grep := strings.ToLower(q.Grep)
 	filter := logFilter{level: q.Level, perNode: q.NodeLevels}
 	return func(l *link.LogLine) bool {
+		if isDeletedNotice(l) {
+			return true
+		}
 		if !q.Since.IsZero() && l.At.Before(q.Since) || !q.Until.IsZero() && l.At.After(q.Until) {
 			return false
 		}

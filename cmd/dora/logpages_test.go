@@ -57,8 +57,8 @@ func TestCursorOverRotations(t *testing.T) {
 	}
 }
 
-// TestCursorOfADeletedFile: what rotation took away before it was read is gone; the rest is
-// shown once.
+// TestCursorOfADeletedFile: what rotation took away before it was read is gone, which is
+// said; the rest is shown once.
 func TestCursorOfADeletedFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log_n.jsonl")
@@ -68,7 +68,8 @@ func TestCursorOfADeletedFile(t *testing.T) {
 		rotate(t, dir, 2)
 		appendTo(t, path, line(fmt.Sprint("b", i), time.Now()))
 	}
-	if got := messages(page(t, dir, q)); !slices.Equal(got, []string{"b1", "b2", "b3"}) {
+	got := messages(page(t, dir, q))
+	if len(got) != 4 || !strings.HasPrefix(got[0], "log lines before this one were deleted by rotation") || !slices.Equal(got[1:], []string{"b1", "b2", "b3"}) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dora-go/dora/scenarios/leftovers"
 )
@@ -91,14 +90,5 @@ func TestEventOrder(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for until := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatalf("after %s still not: %s", limit, what)
-		}
 	}
 }

@@ -12,7 +12,8 @@
 //   - Whatever bytes come, a line's text is valid UTF-8 (invalid bytes become U+FFFD).
 //   - The file is <dir>/log_<node>.jsonl, appended to across restarts, one JSON object per
 //     line with the keys ts (RFC 3339, milliseconds, UTC), level, node, stream, msg, target
-//     and fields. With a size limit it is rotated to log_<node>.1.jsonl and so on.
+//     and fields. With a size limit it is rotated to log_<node>.1.jsonl and so on. Such files
+//     know how many lines came before them, so that a reader can count what it missed.
 //
 // A line that is a JSON object with a level and a message is a structured one: as dora nodes
 // print it, as Rust's tracing does, as the Python wheel prints `logging` records, or as

@@ -41,6 +41,10 @@ type file struct {
 	f      *os.File
 	size   int64
 	failed bool // a warning was given for this episode
+	// lines written so far, in all files; only kept where there is a limit. counted: those
+	// of an earlier shim are part of it.
+	lines   uint64
+	counted bool
 }
 
 func newFile(path, node string, limit int64, rotated int, warn func(string)) *file {

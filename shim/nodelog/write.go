@@ -74,6 +74,12 @@ func (w *file) open() error {
 		return err
 	}
 	w.f, w.size = f, fi.Size()
+	if w.limit > 0 {
+		w.count(f, w.size)
+		if w.size == 0 {
+			setFirstLine(f, w.lines)
+		}
+	}
 	return nil
 }
 
@@ -95,6 +101,9 @@ func (w *file) append(b []byte) error {
 		return err
 	}
 	w.size += int64(n)
+	if w.limit > 0 {
+		w.lines += uint64(bytes.Count(b, []byte{'\n'}))
+	}
 	return nil
 }
 

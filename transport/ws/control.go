@@ -199,6 +199,9 @@ type LogsQuery struct {
 type LogCursor struct {
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
+	// Next is the number of the next line, from 1 for the node's first one ever; 0: not
+	// known. By it what rotation deleted meanwhile is counted.
+	Next uint64 `json:"next,omitempty"`
 }
 
 // LogsPage are lines, and where to go on.

@@ -1,0 +1,57 @@
+package nodelog
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstLineAttr is an extended attribute of a log file that may be rotated: the number of
+// the node's lines in files before it, as decimal text. It goes with the file whatever that
+// is renamed to, so that a reader whose file was deleted can say how many lines it missed.
+const firstLineAttr = "user.dora.first"
+
+// FirstLine returns how many lines of the node are in files before this one. It is false
+// where the file system keeps no extended attributes.
+func FirstLine(f *os.File) (uint64, bool) {
+	buf := make([]byte, 20)
+	n, err := unix.Fgetxattr(int(f.Fd()), firstLineAttr, buf)
+	if err != nil {
+		return 0, false
+	}
+	first, err := strconv.ParseUint(string(buf[:n]), 10, 64)
+	return first, err == nil
+}
+
+func setFirstLine(f *os.File, first uint64) {
+	// Without it a gap has no number; that is told.
+	_ = unix.Fsetxattr(int(f.Fd()), firstLineAttr, strconv.AppendUint(nil, first, 10), 0)
+}
+
+// count finds out where the lines of a file that is there already end.
+func (w *file) count(f *os.File, size int64) {
+	if w.counted {
+		return
+	}
+	w.counted = true
+	first, ok := FirstLine(f)
+	if !ok && size > 0 {
+		return
+	}
+	w.lines = first
+	buf := make([]byte, 64<<10)
+	r, err := os.Open(w.path)
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	for {
+		n, err := r.Read(buf)
+		w.lines += uint64(bytes.Count(buf[:n], []byte{'\n'}))
+		if err != nil {
+			return
+		}
+	}
+}
