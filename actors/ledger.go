@@ -45,6 +45,9 @@ type ledger struct {
 	dropped uint64
 }
 
+// next is the Seq of the next record.
+func (l *ledger) next() uint64 { return l.version + uint64(len(l.held)) + 1 }
+
 // write saves the records, after those that are held. With must it fails only if there
 // is a second writer, so that the state of this actor cannot be trusted any more; every
 // other trouble of the store makes it hold the records (durable is false then), because
@@ -99,10 +102,10 @@ func (l *ledger) writeUrgent(recs []record) error {
 
 // record is writeUrgent, or a write that is refused below the reserve.
 func (l *ledger) record(recs []record, urgent bool) error {
-	if urgent {
+	if urgent && len(l.held) == 0 {
 		return l.writeUrgent(recs)
 	}
-	_, err := l.write(recs, false)
+	_, err := l.write(recs, false) // after what is held
 	return err
 }
 

@@ -70,6 +70,7 @@ func (a *wantActor) Receive(ctx actor.Context) {
 		a.begin()
 	case *actor.Stopping, *actor.Restarting:
 		a.stopTimer()
+		a.w.led.close()
 		a.settleAll(ErrClosed)
 	case nudge:
 		a.step()
@@ -97,7 +98,7 @@ func (a *wantActor) begin() {
 	if c := a.create; c != nil {
 		a.create = nil
 		if c.settled != nil {
-			a.settled[a.w.led.version+1] = c.settled
+			a.settled[a.w.led.next()] = c.settled
 		}
 		err := a.write(c.event)
 		if err != nil {
@@ -113,27 +114,43 @@ func (a *wantActor) begin() {
 	a.step()
 }
 
-// write records an event and takes it over.
+// write records an event and takes it over. The stop of a dataflow is taken over even if
+// nothing can be recorded, and recorded once it can: what runs can always be stopped. (Not
+// that of a node: should this process die before it is recorded, the number of that order
+// would be given to another one, which the daemon would take for the one it knows.)
 func (a *wantActor) write(e events.Event) error {
 	recs := records(a.w.c.env.clock.Now(), 0, []events.Event{e})
-	if err := a.w.led.record(recs, ending(e)); err != nil {
+	recs[0].Seq = a.w.led.next()
+	if _, stop := e.(events.StopOrdered); stop {
+		if durable, err := a.w.led.write(recs, true); err != nil {
+			return err
+		} else if !durable {
+			a.again()
+		}
+	} else if err := a.w.led.record(recs, ending(e)); err != nil {
 		return err
 	}
-	recs[0].Seq = a.w.led.version
 	a.s = a.s.apply(recs[0])
 	a.w.publish(a.s)
 	return nil
 }
 
+// flush records what could not be recorded before.
+func (a *wantActor) flush() {
+	if len(a.w.led.held) == 0 {
+		return
+	}
+	if durable, err := a.w.led.write(nil, true); err != nil {
+		panic(err)
+	} else if !durable {
+		a.again()
+	}
+}
+
 // ending says that an order ends something: it may use the last of the disk.
 func ending(e events.Event) bool {
-	switch e := e.(type) {
-	case events.StopOrdered:
-		return true
-	case events.NodeStopOrdered:
-		return !e.Restart
-	}
-	return false
+	stop, ok := e.(events.NodeStopOrdered)
+	return ok && !stop.Restart
 }
 
 // must records what cannot be refused; if it cannot be recorded, it is decided again.
@@ -168,15 +185,16 @@ func (a *wantActor) order(m orderMsg) {
 		m.recorded(0, err)
 		return
 	}
+	number := a.w.led.next()
 	if m.settled != nil {
-		a.settled[a.w.led.version+1] = m.settled
+		a.settled[number] = m.settled
 	}
 	if err := a.write(m.event); err != nil {
-		delete(a.settled, a.w.led.version+1)
+		delete(a.settled, number)
 		m.recorded(0, err)
 		return
 	}
-	m.recorded(a.w.led.version, nil)
+	m.recorded(number, nil)
 	a.step()
 }
 
@@ -203,6 +221,7 @@ func (s wantState) admits(uuid string, v view, e events.Event) error {
 // step sends what is due: one order after the other, all again on every new connection.
 func (a *wantActor) step() {
 	a.stopTimer()
+	a.flush()
 	_, v := a.w.get()
 	if a.s.over(v) {
 		a.end()
