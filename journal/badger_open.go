@@ -54,7 +54,7 @@ func OpenBadger(dir string, o OpenOptions) (*Journal, error) {
 	s := &badgerStore{
 		dir: dir, lock: lock, sync: !o.NoSync, log: o.Log,
 		space: space{
-			dir: dir, ballast: filepath.Join(dir, ballastName), size: o.Ballast,
+			dir: dir, within: lock, ballast: filepath.Join(dir, ballastName), size: o.Ballast,
 			reserve: o.Reserve, floor: min(badgerFloor, o.Reserve), log: o.Log,
 		},
 	}

@@ -20,9 +20,10 @@ import (
 // The check is made before each group. A process that takes the whole floor between the
 // check and the write (milliseconds) is not survived by Badger.
 type space struct {
-	dir     string // on the file system in question
-	ballast string // path
-	size    int64  // of the ballast
+	dir     string   // on the file system in question
+	within  *os.File // an open file in dir: what is open works on when dir is removed
+	ballast string   // path
+	size    int64    // of the ballast
 	reserve int64
 	floor   int64
 	log     logrus.FieldLogger
@@ -66,7 +67,11 @@ func (s *space) admit(bytes int64, urgent bool) error {
 }
 
 func (s *space) measure() (int64, error) {
-	free, err := freeSpace(s.dir)
+	measure := func() (int64, error) { return freeSpace(s.dir) }
+	if s.within != nil {
+		measure = func() (int64, error) { return freeSpaceAt(s.within) }
+	}
+	free, err := measure()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errClean, err)
 	}
@@ -102,7 +107,10 @@ func (s *space) renew() bool {
 	if err != nil || free < max(s.reserve, s.floor)+2*s.size {
 		return true
 	}
-	if err := s.makeBallast(); err != nil {
+	if err := s.makeBallast(); errors.Is(err, os.ErrNotExist) {
+		s.log.Errorf("the folder %s was removed while its journal is open: it works on, and nothing of it is left afterwards", s.dir)
+		return false
+	} else if err != nil {
 		s.log.WithError(err).Warnf("no ballast in %s", s.dir)
 		_ = os.Remove(s.ballast)
 		return true

@@ -51,6 +51,15 @@ func freeSpace(path string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
+// freeSpaceAt is freeSpace of the file system of an open file, which may be removed.
+func freeSpaceAt(f *os.File) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", f.Name(), err)
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
 // outOfSpace tells whether a write failed for want of room.
 func outOfSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)

@@ -287,6 +287,7 @@ func TestOrphanTimeout(t *testing.T) {
 	}
 }
 
+// TestFolderVanishes: the nodes run on while a daemon is connected, and not after it.
 func TestFolderVanishes(t *testing.T) {
 	t.Parallel()
 	d := startShim(t, launch.Options{})
@@ -295,18 +296,16 @@ func TestFolderVanishes(t *testing.T) {
 	d.must(link.Command{Spawn: &link.Spawn{Node: "n", Generation: 1}})
 	d.fact(spawned)
 	os.RemoveAll(d.h.Dir())
-	if got := names(d.collect(func(f link.Fact) bool { return f.StopStep != nil })); got != "warning stop" {
-		t.Errorf("facts: %s", got)
+	if f := d.fact(func(f link.Fact) bool { return f.Warning != nil }); !strings.Contains(f.Warning.Text, "was removed") {
+		t.Errorf("%+v", f.Warning)
 	}
-	d.must(link.Command{Stop: &link.Stop{Grace: time.Millisecond, Kill: 10 * time.Second}})
-	if f := d.fact(exited); f.Exited.Signal != int(syscall.SIGTERM) {
-		t.Errorf("%+v", f.Exited)
+	time.Sleep(5 * time.Second) // two more looks
+	if len(tagged(tag)) == 0 {
+		t.Error("the node was stopped under its daemon")
 	}
-	select {
-	case <-d.h.Lost():
-	case <-time.After(3 * time.Second):
-		t.Fatal("the shim lives on")
-	}
+	pid := d.h.Owner().PID
+	d.h.Conn.Close()
+	eventually(t, 40*time.Second, "node and shim are gone", func() bool { return len(tagged(tag)) == 0 && !alive(pid, "dora-shim") })
 }
 
 func TestSigtermToTheGuard(t *testing.T) {

@@ -13,14 +13,27 @@ import (
 // made the end of every shim 10 to 20 ms longer; this costs a stat every two seconds.
 const folderInterval = 2 * time.Second
 
-// watchFolder stops the nodes when the lock in the shim's folder is removed or replaced:
-// nobody could find the shim any more.
+// watchFolder looks whether the lock in the shim's folder was removed or replaced: no other
+// daemon can find the shim then. The one that is connected can, so the nodes run on as long
+// as it is there; once nobody is, at two looks one after the other, they are stopped.
 func (s *Shim) watchFolder() {
 	path := filepath.Join(s.cfg.Dir, folder.LockName)
+	gone, alone := false, false
 	for range time.Tick(folderInterval) {
 		fi, err := os.Stat(path)
-		if (err != nil && os.IsNotExist(err)) || (err == nil && !s.lock.Is(fi)) {
-			s.wind("its folder is gone")
+		if missing := err != nil && os.IsNotExist(err) || err == nil && !s.lock.Is(fi); !missing && !gone {
+			continue
+		}
+		if !gone {
+			gone = true
+			s.facts.warn("", 0, "the folder of the shim, "+s.cfg.Dir+", was removed; the nodes run on as long as this daemon does, and are stopped after it")
+		}
+		s.mu.Lock()
+		before := alone
+		alone = s.session == nil
+		s.mu.Unlock()
+		if before && alone {
+			s.wind("its folder is gone, and so is its daemon")
 			return
 		}
 	}
