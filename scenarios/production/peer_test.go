@@ -3,6 +3,7 @@ package production
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,56 @@ func (p *peer) processes(word string) []int {
 	return pids
 }
 
+// peerRounds is how often each peer does everything, in turn.
+const peerRounds = 15
+
+// started is how long it takes from `start --detach` until all nodes are past their
+// beginning: each appends a line to a file then. The two programs return from that command
+// at different moments.
+func (p *peer) started(file string, nodes int) (time.Duration, bool) {
+	ready := filepath.Join(p.dir, "ready")
+	_ = os.Remove(ready)
+	begin := time.Now()
+	if _, ok := p.timed("start", file, "--name", "demo", "--detach"); !ok {
+		return 0, false
+	}
+	for time.Since(begin) < time.Minute {
+		raw, _ := os.ReadFile(ready)
+		if bytes.Count(raw, []byte("\n")) >= nodes {
+			return time.Since(begin), true
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	if p.name == "ours" {
+		p.t.Fatalf("%d nodes of %s do not start", nodes, file)
+	}
+	return 0, false
+}
+
+func median(all []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
+}
+
+// ratioOf is the ratio of the medians, and its 95 % bootstrap interval.
+func ratioOf(a, b []time.Duration) (ratio, low, high float64) {
+	of := func(a, b []time.Duration) float64 { return float64(median(a)) / float64(median(b)) }
+	rnd := rand.New(rand.NewPCG(1, 1))
+	draw := func(all []time.Duration) []time.Duration {
+		out := make([]time.Duration, len(all))
+		for i := range out {
+			out[i] = all[rnd.IntN(len(all))]
+		}
+		return out
+	}
+	ratios := make([]float64, 2000)
+	for i := range ratios {
+		ratios[i] = of(draw(a), draw(b))
+	}
+	slices.Sort(ratios)
+	return of(a, b), ratios[len(ratios)*25/1000], ratios[len(ratios)*975/1000]
+}
+
 // TestBesideTheRealDora compares with dora 1.1.0 in the same run, interleaved: how long
 // commands take, and what survives the deaths of coordinator and daemon. It needs DORA_PEER,
 // the path of that program (`pip install dora-rs-cli==1.1.0`), and is part of the soak.
@@ -77,41 +128,61 @@ func TestBesideTheRealDora(t *testing.T) {
 			p.program = filepath.Join(bin, "dora")
 		}
 		p.env = append(p.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
-		p.write("send.py", pythonSender)
-		p.write("receive.py", pythonReceiver)
+		// Each says when it is past its beginning.
+		ready := fmt.Sprintf("\nopen(%q, \"a\").write(\"ready\\n\")\n", filepath.Join(p.dir, "ready"))
+		p.write("send.py", strings.Replace(pythonSender, "\nn = 0\n", ready+"n = 0\n", 1))
+		p.write("receive.py", strings.Replace(pythonReceiver, "\nfor event in Node():", "\nnode = Node()"+ready+"for event in node:", 1))
 		p.write("python.yml", `
 nodes:
   - {id: source, path: send.py, inputs: {tick: dora/timer/millis/20}, outputs: [out]}
   - {id: sink, path: receive.py, inputs: {in: source/out}}
 `)
+		fifty := "nodes:\n"
+		for i := range 50 {
+			fifty += fmt.Sprintf("  - {id: n%d, path: %s, args: init append=%s:ready events, inputs: {tick: dora/timer/millis/1000}}\n",
+				i, filepath.Join(bin, "testnode"), filepath.Join(p.dir, "ready"))
+		}
+		p.write("fifty.yml", fifty)
 		peers = append(peers, p)
 	}
 	took := map[string]map[string][]time.Duration{"ours": {}, "real": {}}
-	for range 15 {
+	for range peerRounds {
 		for _, p := range peers {
-			add := func(what string, args ...string) {
-				if d, ok := p.timed(args...); ok {
+			add := func(what string, d time.Duration, ok bool) {
+				if ok {
 					took[p.name][what] = append(took[p.name][what], d)
 				}
 			}
-			add("up", "up")
-			add("start", "start", "python.yml", "--name", "demo", "--detach")
-			time.Sleep(2 * time.Second) // both have all nodes ready
-			add("list", "list")
-			add("stop", "stop", "demo")
-			add("down", "down")
+			timed := func(what string, args ...string) {
+				d, ok := p.timed(args...)
+				add(what, d, ok)
+			}
+			started := func(what, file string, nodes int) {
+				d, ok := p.started(file, nodes)
+				add(what, d, ok)
+			}
+			timed("up", "up")
+			started("start of 2 Python nodes", "python.yml", 2)
+			timed("list", "list")
+			timed("stop", "stop", "demo")
+			started("start of 50 Go nodes", "fifty.yml", 50)
+			timed("stop of 50", "stop", "demo")
+			timed("down", "down")
 		}
 	}
-	for _, what := range []string{"up", "start", "list", "stop", "down"} {
-		median := func(name string) time.Duration {
-			all := took[name][what]
-			if len(all) == 0 {
-				return time.Hour
-			}
-			slices.Sort(all)
-			return all[len(all)/2]
+	limits := map[string]float64{"up": 1, "start of 2 Python nodes": 1, "list": 1, "stop": 1, "start of 50 Go nodes": 0.5, "stop of 50": 1, "down": 1}
+	for _, what := range []string{"up", "start of 2 Python nodes", "list", "stop", "start of 50 Go nodes", "stop of 50", "down"} {
+		ours, real := took["ours"][what], took["real"][what]
+		if len(real) < peerRounds/2 {
+			t.Errorf("%s: the real dora did it %d times", what, len(real))
+			continue
 		}
-		t.Logf("| %s (%d, %d) | %v | %v | %.2f |", what, len(took["ours"][what]), len(took["real"][what]), median("ours").Round(time.Millisecond), median("real").Round(time.Millisecond), float64(median("ours"))/float64(median("real")))
+		ratio, low, high := ratioOf(ours, real)
+		t.Logf("| %s (%d, %d) | %v | %v | %.2f (%.2f-%.2f) |", what, len(ours), len(real),
+			median(ours).Round(time.Millisecond), median(real).Round(time.Millisecond), ratio, low, high)
+		if low > limits[what] {
+			t.Errorf("%s: the ratio is %.2f (%.2f-%.2f), the limit %.1f", what, ratio, low, high, limits[what])
+		}
 	}
 	for _, p := range peers {
 		p.survival()
