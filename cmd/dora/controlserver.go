@@ -90,9 +90,15 @@ type sampler struct {
 type sampled struct {
 	p    *process.Process
 	last time.Time
+	used usage // then
 }
 
-const sampleStale = 10 * time.Second
+// A sample that is older than sampleStale tells nothing about now; from one that is younger
+// than sampleFresh no rate can be made: the kernel counts in hundredths of a second.
+const (
+	sampleStale = 10 * time.Second
+	sampleFresh = 250 * time.Millisecond
+)
 
 func (s *sampler) sample(pids []int) map[int]usage {
 	s.mu.Lock()
@@ -115,6 +121,10 @@ func (s *sampler) sample(pids []int) map[int]usage {
 	s.seen = known
 	out := map[int]usage{}
 	for pid, k := range known {
+		if !fresh[pid] && now.Sub(k.last) < sampleFresh {
+			out[pid] = k.used
+			continue
+		}
 		var u usage
 		measure := func() (float64, error) { return k.p.Percent(0) }
 		if fresh[pid] {
@@ -126,7 +136,7 @@ func (s *sampler) sample(pids []int) map[int]usage {
 		if m, err := k.p.MemoryInfo(); err == nil {
 			u.memoryMB = float64(m.RSS) / 1e6
 		}
-		k.last = time.Now()
+		k.last, k.used = time.Now(), u
 		out[pid] = u
 	}
 	return out

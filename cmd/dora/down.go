@@ -64,14 +64,14 @@ func down(ctx context.Context, cmd *cobra.Command, t *target) error {
 		return err
 	}
 	if info.Home == home {
-		stores := []string{coordinatorStore}
+		stores := []string{info.Store} // a folder, or "memory"
 		for _, d := range daemons {
 			if d.Home == home {
-				stores = append(stores, daemonStore(d.Machine))
+				stores = append(stores, filepath.Join(home, daemonStore(d.Machine)))
 			}
 		}
-		for _, name := range stores {
-			if err := awaitFree(ctx, filepath.Join(home, name)); err != nil {
+		for _, dir := range stores {
+			if err := awaitFree(ctx, dir); err != nil {
 				return err
 			}
 		}

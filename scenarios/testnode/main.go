@@ -6,6 +6,7 @@
 //	argv                     the rest of the arguments as JSON, then end
 //	env=NAME                 NAME=value
 //	sleep=500ms  hang        wait; wait for ever
+//	burn=64                  hold 64 MiB and use a fifth of a processor, for ever
 //	exit=3  kill             end with a code; by SIGKILL
 //	deaf                     ignore SIGTERM from here on
 //	init                     become a node
@@ -81,6 +82,8 @@ func (t *testnode) do(name, arg string) error {
 		for {
 			time.Sleep(time.Hour)
 		}
+	case "burn":
+		return burn(arg)
 	case "exit":
 		code, err := strconv.Atoi(arg)
 		if err != nil {
