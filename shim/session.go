@@ -191,7 +191,8 @@ func (ss *session) line(l link.LogLine) {
 	if len(ss.live) >= maxLiveLines || (ss.size+n > maxLiveBytes && len(ss.live) > 0) {
 		ss.gap++
 	} else {
-		ss.live = append(ss.live, link.Message{Log: &l})
+		kept := l // l itself need not go to the heap where nobody listens
+		ss.live = append(ss.live, link.Message{Log: &kept})
 		ss.size += n
 	}
 	ss.mu.Unlock()

@@ -142,7 +142,7 @@ func (c *Collector) line(generation uint64, stream string, line []byte, skipped 
 	}
 	kept := Passes(l.Level, c.cfg.MinLevel)
 	if kept {
-		c.file.put(encode(&l))
+		c.file.put(&l)
 	}
 	c.cfg.Line(l, []byte(raw), kept)
 }

@@ -4,11 +4,15 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/dora-go/dora/transport/link"
 )
 
 const (
 	// queueBytes bounds what waits for the disk, per node.
 	queueBytes = 2 << 20
+	// spareBytes of a queue that was written are kept for the next one.
+	spareBytes = 256 << 10
 	// stallPatience is how long a node's output may wait for a full queue to move.
 	stallPatience = 250 * time.Millisecond
 	// DefaultRotated is the number of rotated files that are kept.
@@ -59,17 +63,18 @@ func newFile(path, node string, limit int64, rotated int, warn func(string)) *fi
 }
 
 // put queues one line. It waits for room at most once per stall.
-func (w *file) put(rec []byte) {
+func (w *file) put(l *link.LogLine) {
+	size := encodedSize(l)
 	w.mu.Lock()
-	if len(w.queue)+len(rec) > queueBytes && len(w.queue) > 0 && !w.stalled {
-		w.wait(len(rec))
+	if len(w.queue)+size > queueBytes && len(w.queue) > 0 && !w.stalled {
+		w.wait(size)
 	}
-	if w.closed || (len(w.queue) > 0 && len(w.queue)+len(rec) > queueBytes) {
+	if w.closed || (len(w.queue) > 0 && len(w.queue)+size > queueBytes) {
 		w.lost++
 		w.mu.Unlock()
 		return
 	}
-	w.queue = append(w.queue, rec...)
+	w.queue = appendLine(w.queue, l)
 	w.mu.Unlock()
 }
 
@@ -158,7 +163,7 @@ func (w *file) run() {
 			}
 			return
 		}
-		if spare = batch; cap(spare) > 64<<10 {
+		if spare = batch; cap(spare) > spareBytes {
 			spare = nil
 		}
 	}

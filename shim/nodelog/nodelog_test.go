@@ -332,7 +332,7 @@ func TestStalledDisk(t *testing.T) {
 	w.mu.Lock()
 	w.f = pw
 	w.mu.Unlock()
-	rec := append(bytes.Repeat([]byte("x"), 64<<10), '\n')
+	rec := &link.LogLine{Message: strings.Repeat("x", 64<<10)}
 	begin := time.Now()
 	for range 400 { // 25 MiB
 		w.put(rec)
@@ -419,10 +419,27 @@ func FuzzSplit(f *testing.F) {
 }
 
 func BenchmarkLine(b *testing.B) {
-	c := New(Config{Node: "n", Dir: b.TempDir(), Line: func(link.LogLine, []byte, bool) {}, Warn: func(string) {}, Now: time.Now})
-	defer c.Close(time.Second)
-	line := []byte(`{"timestamp":"2026-11-23T23:06:20.558651Z","level":"info","message":"tick 17","target":"tgt","fields":{"a":"1"}}`)
-	for b.Loop() {
-		c.line(1, "stdout", line, 0, true)
+	for name, text := range map[string]string{
+		"raw":        "line 1234567",
+		"structured": `{"timestamp":"2026-11-23T23:06:20.558651Z","level":"info","message":"tick 17","target":"tgt","fields":{"a":"1"}}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			c := New(Config{Node: "n", Dir: b.TempDir(), Line: func(link.LogLine, []byte, bool) {}, Warn: func(string) {}, Now: time.Now})
+			defer c.Close(time.Second)
+			b.ReportAllocs()
+			for b.Loop() {
+				c.line(1, "stdout", []byte(text), 0, true)
+			}
+		})
+	}
+}
+
+func TestTimeInFiles(t *testing.T) {
+	for _, at := range []time.Time{
+		{}, time.Unix(0, 0), time.Date(2026, 1, 2, 3, 4, 5, 6_999_999, time.FixedZone("", 3600)), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Date(12345, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		if got, want := string(appendTime(nil, at)), at.UTC().Format("2006-01-02T15:04:05.000Z"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }

@@ -144,12 +144,22 @@ func (w *file) notice(lost uint64) []byte {
 		Fields:  map[string]string{"lost": strconv.FormatUint(lost, 10)}})
 }
 
-// encode makes a line of the file; the order of the keys is part of the format. Nodes may
-// print a lot, so this is done by hand.
-func encode(l *link.LogLine) []byte {
-	b := make([]byte, 0, 160+len(l.Message)+len(l.Message)/16)
+// encodedSize is about what a line needs.
+func encodedSize(l *link.LogLine) int {
+	n := 160 + len(l.Message) + len(l.Message)/16
+	for k, v := range l.Fields {
+		n += len(k) + len(v) + 6
+	}
+	return n
+}
+
+func encode(l *link.LogLine) []byte { return appendLine(make([]byte, 0, encodedSize(l)), l) }
+
+// appendLine appends a line of the file; the order of the keys is part of the format. Nodes
+// may print a lot, so this is done by hand.
+func appendLine(b []byte, l *link.LogLine) []byte {
 	b = append(b, `{"ts":"`...)
-	b = l.At.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = appendTime(b, l.At)
 	b = append(b, `","level":`...)
 	b = appendString(b, l.Level)
 	b = append(b, `,"node":`...)
@@ -180,6 +190,38 @@ func encode(l *link.LogLine) []byte {
 	}
 	return append(b, "}\n"...)
 }
+
+// appendTime appends a time as RFC 3339 in UTC with milliseconds. time.AppendFormat takes
+// as long as all the rest of a line.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	}
+	hour, minute, second := t.Clock()
+	digits := func(n, width int) {
+		for width--; width >= 0; width-- {
+			b = append(b, byte('0'+n/pow10[width]%10))
+		}
+	}
+	digits(year, 4)
+	b = append(b, '-')
+	digits(int(month), 2)
+	b = append(b, '-')
+	digits(day, 2)
+	b = append(b, 'T')
+	digits(hour, 2)
+	b = append(b, ':')
+	digits(minute, 2)
+	b = append(b, ':')
+	digits(second, 2)
+	b = append(b, '.')
+	digits(t.Nanosecond()/1e6, 3)
+	return append(b, 'Z')
+}
+
+var pow10 = [...]int{1, 10, 100, 1000}
 
 // appendString appends s as a JSON string. Only what must be escaped is, and the two line
 // separators that JavaScript does not like.
