@@ -23,6 +23,7 @@
 //	hang-below=1             wait for ever while the restart count is below 1
 //	close-stdout             close stdout
 //	flood=1000000            one line of that many bytes on stdout
+//	lines=1000:500           numbered lines "line 0", ... at this rate per second (0: at once)
 //	spawn=sleep 100          start a grandchild in a session of its own
 //	garbage huge wrong-id twice   be hostile on the node's connection (see hostile.go)
 package main
@@ -100,6 +101,8 @@ func (t *testnode) do(name, arg string) error {
 		return os.Stdout.Close()
 	case "flood":
 		return flood(arg)
+	case "lines":
+		return printLines(arg)
 	case "spawn":
 		argv := strings.Fields(arg)
 		cmd := exec.Command(argv[0], argv[1:]...)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/dora-go/dora/nodeapi"
 )
@@ -56,4 +58,25 @@ func appendLine(arg string) error {
 	defer f.Close()
 	_, err = fmt.Fprintln(f, text)
 	return err
+}
+
+// printLines prints COUNT numbered lines at RATE per second, given as COUNT:RATE.
+func printLines(arg string) error {
+	count, rate, err := pair(arg)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(os.Stdout, 16<<10)
+	begin := time.Now()
+	for i := range count {
+		fmt.Fprintf(w, "line %d\n", i)
+		if rate == 0 || (i+1)%max(1, rate/100) != 0 {
+			continue
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		time.Sleep(time.Until(begin.Add(time.Duration(i+1) * time.Second / time.Duration(rate))))
+	}
+	return w.Flush()
 }
