@@ -146,6 +146,7 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 		LocalListenPort: localListenPort(l.Env),
 		Report:          func(f link.Fact) { s.routerReports(nodes[f.Node], f) },
 		Unhealthy:       func(id string, unread time.Duration) { s.unhealthy(nodes[id], unread) },
+		Mapped:          s.mapped,
 	})
 	if err != nil {
 		return fmt.Errorf("load dataflow %s: %w", l.Dataflow, err)
@@ -183,6 +184,16 @@ func (s *Shim) liveLine(l link.LogLine) {
 	s.mu.Unlock()
 	if ss != nil {
 		ss.line(l)
+	}
+}
+
+// mapped notes the shared memory of a node, and of this process, which has a part in it.
+func (s *Shim) mapped(id string) {
+	s.marks.note(os.Getpid())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.nodes[id]; n != nil && n.proc != nil {
+		s.marks.note(n.proc.PID)
 	}
 }
 

@@ -205,6 +205,12 @@ func (s *Shim) end(why string, remove bool) {
 			s.flush()
 		}
 		s.finishLogs()
+		s.mu.Lock()
+		router := s.router
+		s.mu.Unlock()
+		if router != nil {
+			router.CloseBridges()
+		}
 		s.marks.sweepAll()
 		contain.RemoveSocket(s.owner.Socket)
 		if first, _ := s.facts.bounds(); remove || first == 0 {

@@ -76,8 +76,11 @@ func (g *segments) sweep(pid int) {
 	contain.SweepSegments(names)
 }
 
-// sweepAll looks at every file that any node had mapped.
+// sweepAll looks at every file that any node or this process had mapped, which uses none
+// of them any more.
 func (g *segments) sweepAll() {
+	g.note(os.Getpid())
+	contain.LetSegmentsGo()
 	g.mu.Lock()
 	names := make([]string, 0, len(g.known))
 	for name := range g.known {

@@ -76,6 +76,9 @@ func LeaveCgroup(string) error { return nil }
 // MappedSegments works on Linux only.
 func MappedSegments(int) []string { return nil }
 
+// LetSegmentsGo works on Linux only.
+func LetSegmentsGo() {}
+
 // SweepSegments works on Linux only.
 func SweepSegments([]string) int { return 0 }
 

@@ -29,6 +29,26 @@ func MappedSegments(pid int) []string {
 	return names
 }
 
+// LetSegmentsGo gives up this process's own locks on Zenoh segments, when it ends: a
+// mapping would keep them beyond the file descriptor. The mappings stay.
+func LetSegmentsGo() {
+	const fds = "/proc/self/fd"
+	entries, err := os.ReadDir(fds)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		path, err := os.Readlink(fds + "/" + e.Name())
+		name, ok := strings.CutPrefix(path, shmDir+"/")
+		if err != nil || !ok || !segmentName(strings.TrimSuffix(name, " (deleted)")) {
+			continue
+		}
+		if fd, err := strconv.Atoi(e.Name()); err == nil {
+			_ = syscall.Flock(fd, syscall.LOCK_UN)
+		}
+	}
+}
+
 func segmentName(name string) bool {
 	return strings.HasSuffix(name, ".zenoh") && !strings.ContainsRune(name, '/')
 }

@@ -54,6 +54,7 @@ func (r *Router) Exited(id string, generation uint64, d link.Disposition, failur
 		r.dispose(n, d, failure)
 		if s != nil {
 			close(s.drained) // from here on its successor's messages
+			r.wg.Go(s.closeBridge)
 		}
 	}
 	if s == nil || s.drain(drainLimit) {

@@ -29,6 +29,12 @@
 // neighbour does. The router still says when an input closes, restarts or recovers, by
 // notices that keep their place among the messages, and reads the numbers (reading.go).
 //
+// In a build with Zenoh, large messages between official and Go nodes go through Zenoh's
+// shared memory: a bridge (bridge.go) per official process stands for its Go neighbours.
+// The order on an edge holds there too. What an official node sends directly has its turn
+// when the node's word of it comes over its connection (inlet.go); what goes to one
+// directly, and what goes over its connection, wait for each other (lane.go).
+//
 // Locks: a node's mu protects its queue, the state of its inputs and its sessions;
 // never two at a time, and only sharedMemory.mu is taken below it. Router.mu protects
 // barrier and reservations; it is never taken with a node's mu held.

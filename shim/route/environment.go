@@ -3,6 +3,7 @@ package route
 import (
 	"debug/buildinfo"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -41,6 +42,7 @@ func (r *Router) Environment(id string, generation uint64, restartCount uint32) 
 	if n == nil {
 		return nil, fmt.Errorf("node %q is not part of dataflow %s on this machine", id, r.load.Dataflow)
 	}
+	r.openBridge(n)
 	config, name := r.config(n, restartCount), "DORA_NODE_CONFIG"
 	text, err := config.YAML()
 	if n.spec.Kind == link.KindRuntime {
@@ -121,23 +123,38 @@ func (r *Router) config(n *node, restartCount uint32) *nodewire.Config {
 
 // routing decides whether official nodes may send an output directly, node to node. They
 // may not if it is to be inspected, or if a consumer needs the router: because it is
-// held (backpressure), because it has no direct path (a Go node), or because nobody
-// knows what will join (a dynamic node). Whoever is left has to answer before the
-// producer leaves the router's path; a consumer that turns out not to be an official
-// node never does, which costs the producer half a second and a warning.
+// held (backpressure), because it has no direct path (a Go node without a bridge), or
+// because nobody knows what will join (a dynamic node). Whoever is left has to answer
+// before the producer leaves the router's path (a bridge does so for Go nodes); a consumer
+// that turns out not to be an official node never does, which costs the producer half a
+// second and a warning.
 func (r *Router) routing(o *output) nodewire.Routing {
 	var route nodewire.Routing
-	if r.load.Debug || o.own || o.node.isGo.Load() {
+	if r.load.Debug || o.own || o.node.isGo.Load() || o.pinned() {
 		return nodewire.Routing{DaemonOnly: true}
 	}
 	for _, in := range o.consumers {
-		c := in.node
-		if in.hold || c.dynamic || c.isGo.Load() {
+		if in.node.isGo.Load() && !r.directToGo(o) {
 			return nodewire.Routing{DaemonOnly: true}
 		}
-		route.Ackers = append(route.Ackers, nodewire.Acker{Node: c.id, Input: in.id})
+		route.Ackers = append(route.Ackers, nodewire.Acker{Node: in.node.id, Input: in.id})
 	}
 	return route
+}
+
+// pinned: a consumer needs the router, of whatever kind the nodes are.
+func (o *output) pinned() bool {
+	return slices.ContainsFunc(o.consumers, func(in *input) bool { return in.hold || in.node.dynamic })
+}
+
+// goConsumers are those that get a direct output by way of a bridge.
+func (o *output) goConsumers() (out []*input) {
+	for _, in := range o.consumers {
+		if in.node.isGo.Load() {
+			out = append(out, in)
+		}
+	}
+	return out
 }
 
 // userEnv is the value of a variable as the node will see it from the user.

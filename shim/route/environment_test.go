@@ -147,6 +147,7 @@ func TestProgramThatLinksNodeAPI(t *testing.T) {
 		}
 	}
 	load := flow(t, "a: -> x", "b: p=a/x")
+	inputOf(load, "b", "p").Backpressure = true // through the router in every build
 	r, err := New(Config{Load: load, Programs: map[string]string{"b": self}, Report: func(link.Fact) {}, StateDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,10 @@ type node struct {
 	shared    atomic.Bool
 	teller    atomic.Pointer[shm.Member]
 	place     place // belongs to memory.mu
+	// bridged: an official node that gets bridges to its Go neighbours. nextBridge, under
+	// mu, is that of the process which is about to start.
+	bridged    atomic.Bool
+	nextBridge *bridge
 	// isGo: the program links the Go node API, or said so when it registered.
 	isGo atomic.Bool
 	// holdOutputs: what the node says of its outputs when it ends does not count.
@@ -203,6 +207,7 @@ func (n *node) begin(generation uint64) {
 	}
 	if n.sess != nil {
 		n.sess.end() // its exit was never told
+		n.r.wg.Go(n.sess.closeBridge)
 		n.drained = nil
 	}
 	n.gen = generation
@@ -210,6 +215,7 @@ func (n *node) begin(generation uint64) {
 	n.stopping, n.finished = stopping, false
 	n.phase = phaseSpawned
 	n.sess = newSession(n, generation, n.drained)
+	n.sess.bridge, n.nextBridge = n.nextBridge, nil
 	n.drained = n.sess.drained
 	n.q.dropControl()
 	n.unread = moment{}

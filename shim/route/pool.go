@@ -23,6 +23,9 @@ const poolVariable = "DORA_NODE_SHM_POOL_SIZE"
 type poolPlan struct {
 	sizes map[*node]int64
 	given map[*node]bool // by the user, for this node
+	// lane is the size of the pool from which large messages of Go nodes reach an official
+	// one; 0 for none.
+	lane int
 }
 
 // size of a node's pool in bytes.
@@ -40,6 +43,7 @@ func (r *Router) planPools() {
 	p.sizes, p.given = map[*node]int64{}, map[*node]bool{}
 	free, known := freeSharedMemory()
 	budget := free - free/4 - poolReserve
+	p.lane = r.lanePool(free, known)
 	var sharing []*node
 	for _, n := range r.order {
 		if n.dynamic {
@@ -73,6 +77,27 @@ func (r *Router) planPools() {
 		r.warn("", fmt.Sprintf("shared memory is short: %d MiB are free in /dev/shm, so %d nodes get pools of %d MiB; larger messages between official nodes take the slow path (in Docker, start the container with --shm-size=1g)",
 			free>>20, len(sharing), share>>20))
 	}
+}
+
+// lanePool takes from the quarter that is not shared out.
+func (r *Router) lanePool(free int64, known bool) int {
+	var takers int64
+	for _, n := range r.order {
+		if n.bridged.Load() {
+			takers++
+		}
+	}
+	switch {
+	case takers == 0:
+		return 0
+	case !known:
+		return lanePool
+	}
+	size := min(lanePool, free/8/takers) &^ (poolConsumer - 1)
+	if size < laneLeast {
+		return 0
+	}
+	return int(size)
 }
 
 // poolShare divides a budget among a number of nodes, and says whether that is so little

@@ -154,7 +154,7 @@ func keyOf(e *nodewire.Event) controlKey {
 func (n *node) flush() {
 	s := n.sess
 	var b *batch
-	if s != nil && s.asked && (n.q.count > 0 || n.deaf) {
+	if s != nil && s.asked && (n.q.count > 0 || n.deaf) && !s.blocked() {
 		b = n.takeFor(s)
 	}
 	n.noteUnread(n.q.count > 0 && s != nil && !s.asked)
@@ -175,6 +175,7 @@ func (n *node) takeFor(s *session) *batch {
 	n.unread = moment{}
 	b := newBatch()
 	b.entries = n.q.take(b.entries)
+	s.passed(len(b.entries))
 	n.freed()
 	return b
 }

@@ -90,16 +90,24 @@ func (n *node) relayMessage(m *shm.Message) {
 		m.Release()
 		return
 	}
+	if n.sendDirectly(in, m.Payload, m.Meta) {
+		m.Release()
+		return
+	}
 	b := &borrowed{m: *m}
 	b.refs.Store(1)
-	head := make([]byte, 0, len(in.head)+len(m.Meta)+16)
-	head = append(append(head, in.head...), m.Meta...)
-	msg := message{
-		buf: b, head: nodewire.AppendDataHead(head, len(m.Payload)), raw: m.Payload,
-		time: meta.Time, flags: meta.Flags,
-	}
+	msg := in.message(b, &meta, m.Payload)
 	n.put(in, &msg)
 	b.Release()
+}
+
+// message is an event of the input for a payload that stays where it is, in b.
+func (in *input) message(b holder, meta *nodewire.Message, payload []byte) message {
+	head := make([]byte, 0, len(in.head)+len(meta.Meta)+16)
+	head = append(append(head, in.head...), meta.Meta...)
+	at := len(in.head) + 1 // behind the version; meta itself may not live as long as the payload
+	return message{buf: b, head: nodewire.AppendDataHead(head, len(payload)), raw: payload,
+		time: head[at : at+len(meta.Time)], flags: meta.Flags}
 }
 
 // put queues a message as soon as there is room. How long its sender waits then for the

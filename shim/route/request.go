@@ -20,6 +20,10 @@ func (c *conn) handle(req *nodewire.Request, buf *nodewire.Buffer) error {
 	case nodewire.OutputSent:
 		if o := n.outputs[string(req.Output)]; o != nil {
 			n.r.sentDirectly(o)
+			if b := c.sess.bridge; b != nil && b.inlets[o] != nil {
+				c.sess.awaitPredecessor()
+				b.inlets[o].deliver(&req.Message)
+			}
 		}
 		return nil
 	case nodewire.Subscribe:
@@ -29,6 +33,9 @@ func (c *conn) handle(req *nodewire.Request, buf *nodewire.Buffer) error {
 	case nodewire.OutputsDone:
 		return c.outputsDone()
 	case nodewire.EventStreamDropped:
+		if c.sess.bridge != nil {
+			n.mapped() // the last chance: with this, an official node begins to end
+		}
 		n.mu.Lock()
 		if n.sess == c.sess {
 			n.deafen()
@@ -87,6 +94,9 @@ func (c *conn) subscribe() error {
 	}
 	n.mu.Unlock()
 	r.mem.settle(n)
+	if s.bridge != nil {
+		s.bridge.mapped() // the node has dialled it
+	}
 	r.cfg.Report(link.Fact{Node: n.id, Generation: s.gen, Subscribed: &link.Subscribed{}})
 	select {
 	case <-r.released:

@@ -28,6 +28,9 @@ type Config struct {
 	ParentPID int
 	// StateDir is a private folder for generated files.
 	StateDir string
+	// Mapped, if not nil, is called when a node, or this process for it, has mapped shared
+	// memory that has a name, which may outlive both; it may do so with each call anew.
+	Mapped func(node string)
 	// LocalListenPort for dynamic nodes; if it is taken, another one is used and
 	// reported. 0 means DefaultLocalPort.
 	LocalListenPort int
@@ -90,6 +93,7 @@ func New(cfg Config) (*Router, error) {
 		r.Close()
 		return nil, err
 	}
+	r.planBridges()
 	r.planPools()
 	if err := r.planZenoh(); err != nil {
 		r.Close()
@@ -285,6 +289,7 @@ func (r *Router) Close() {
 	}
 	r.mem.close()
 	r.wg.Wait()
+	r.CloseBridges()
 	for _, n := range r.order {
 		n.mu.Lock()
 		n.q.clear()

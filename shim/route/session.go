@@ -45,6 +45,7 @@ type session struct {
 	// big hands answers that may block to the writer; answering: one is in it.
 	big       chan *batch
 	answering atomic.Bool
+	bridge    *bridge // its direct path to Go nodes; nil without
 
 	// The rest belongs to n.mu.
 	events *conn // the connection that subscribed

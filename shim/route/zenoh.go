@@ -13,7 +13,8 @@ import (
 
 // Official nodes on one machine send to each other directly, by the network engine Zenoh
 // that is built into them. Each listens on a loopback port of its own and connects to the
-// producers of its inputs. Nothing of this passes the router; it only says where.
+// producers of its inputs. Nothing of this passes the router; it only says where. In a
+// build with the engine, it takes part for the Go nodes (bridge.go).
 
 // overlayName is the generated settings file, in Config.StateDir.
 const overlayName = "zenoh-overlay.json5"
@@ -142,6 +143,11 @@ func (z *zenohPlan) environment(r *Router, n *node) []string {
 	}
 	env := []string{"DORA_ZENOH_LISTEN=" + locator(own.port), "DORA_ZENOH_MULTICAST=off"}
 	var connect []string
+	n.mu.Lock()
+	if n.nextBridge != nil {
+		connect = append(connect, n.nextBridge.locator)
+	}
+	n.mu.Unlock()
 	for _, p := range r.producersOf(n) {
 		if v, ok := z.ports[p]; ok && !p.isGo.Load() {
 			connect = append(connect, locator(v.port))

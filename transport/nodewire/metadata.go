@@ -54,6 +54,10 @@ const (
 	ParamFlush      = "flush" // true: older queued messages of the input are obsolete
 	// ParamStartupMarker marks probes of the direct path; they carry no data.
 	ParamStartupMarker = "__dora_startup_marker"
+	// What a consumer answers to a probe: true, and who it is.
+	ParamStartupAck         = "__dora_startup_ack"
+	ParamStartupAckConsumer = "__dora_startup_ack_consumer"
+	ParamStartupAckInput    = "__dora_startup_ack_input"
 )
 
 // MessageFlags are the properties of a message that its router acts on.

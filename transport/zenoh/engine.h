@@ -28,6 +28,7 @@ int dora_zenoh_put(const dora_zenoh_publisher_s *publisher, const uint8_t *paylo
 
 dora_zenoh_pool_s *dora_zenoh_pool(size_t size, char *error, size_t capacity);
 void dora_zenoh_pool_free(dora_zenoh_pool_s *pool);
+size_t dora_zenoh_pool_held(dora_zenoh_pool_s *pool, uint64_t *back);
 int dora_zenoh_put_shared(const dora_zenoh_publisher_s *publisher, dora_zenoh_pool_s *pool, size_t most,
 	const uint8_t *payload, size_t payload_length, const uint8_t *attachment, size_t attachment_length,
 	char *error, size_t capacity);

@@ -24,8 +24,9 @@ func (*enginePublisher) putShared(*enginePool, int, []byte, []byte) (bool, error
 }
 func (*enginePublisher) free() {}
 
-func (*enginePool) make(int) error { return ErrAbsent }
-func (*enginePool) free()          {}
+func (*enginePool) make(int) error      { return ErrAbsent }
+func (*enginePool) held() (int, uint64) { return 0, 0 }
+func (*enginePool) free()               {}
 
 func (*engineSubscription) declare(*engineSession, string, func(*Sample)) error { return ErrAbsent }
 func (*engineSubscription) end()                                                {}

@@ -97,6 +97,12 @@ func (p *enginePool) make(size int) error {
 	return nil
 }
 
+func (p *enginePool) held() (int, uint64) {
+	var back C.uint64_t
+	n := C.dora_zenoh_pool_held(p.c, &back)
+	return int(n), uint64(back)
+}
+
 func (p *enginePool) free() {
 	C.dora_zenoh_pool_free(p.c)
 	p.c = nil

@@ -110,6 +110,10 @@ func NewPool(size int) (*Pool, error) {
 	return p, nil
 }
 
+// Held is how many payloads of the pool its readers hold, and the number (from 1, in the
+// order of sending) of the newest that they gave back. One call at a time per pool.
+func (p *Pool) Held() (held int, back uint64) { return p.held() }
+
 // Close gives the pool up. What was sent from it stays until its readers let it go.
 func (p *Pool) Close() { p.free() }
 

@@ -9,6 +9,7 @@ mod border;
 use std::ffi::{c_char, c_int};
 use std::num::NonZeroUsize;
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
 
 use border::{bytes, guard, quiet, text};
 use zenoh::Wait;
@@ -17,7 +18,7 @@ use zenoh::qos::{CongestionControl, Priority};
 use zenoh::sample::Sample;
 use zenoh::shm::{
     AllocAlignment, GarbageCollect, MemoryLayout, PosixShmProviderBackend, ShmBuf, ShmProvider,
-    ShmProviderBuilder, ZShm, ZShmMut,
+    ShmClientStorage, ShmProviderBuilder, ZShm, ZShmMut,
 };
 
 /// Arrow wants its buffers at multiples of 2^7 bytes, as official nodes align them.
@@ -35,7 +36,11 @@ pub struct Subscriber(zenoh::pubsub::Subscriber<()>);
 /// Memory that is shared with peers on this machine, and what of it is lent to them.
 pub struct Pool {
     provider: ShmProvider<PosixShmProviderBackend>,
-    lent: Vec<ZShm>,
+    lent: Vec<(u64, ZShm)>,
+    free: Option<ZShmMut>,
+    /// How many payloads were sent, and the number of the newest that came back.
+    sent: u64,
+    back: u64,
 }
 
 /// A sample that was received, in one piece.
@@ -67,7 +72,9 @@ pub unsafe extern "C" fn dora_zenoh_open(
 ) -> *mut Session {
     guard(error, capacity, null_mut(), || {
         let config = zenoh::Config::from_json5(text(unsafe { bytes(config, length) })?)?;
-        let session = zenoh::open(config).wait()?;
+        // Memory of peers that is mapped here is let go with the session.
+        let clients = Arc::new(ShmClientStorage::builder().with_default_client_set().build());
+        let session = zenoh::open(config).with_shm_clients(clients).wait()?;
         Ok(Box::into_raw(Box::new(Session(session))))
     })
 }
@@ -263,7 +270,7 @@ pub unsafe extern "C" fn dora_zenoh_pool(size: usize, error: *mut c_char, capaci
         let alignment = AllocAlignment::new(ALIGNMENT)?;
         let layout = MemoryLayout::new(size, alignment)?;
         let provider = ShmProviderBuilder::default_backend(layout).wait()?;
-        Ok(Box::into_raw(Box::new(Pool { provider, lent: Vec::new() })))
+        Ok(Box::into_raw(Box::new(Pool { provider, lent: Vec::new(), free: None, sent: 0, back: 0 })))
     })
 }
 
@@ -274,6 +281,23 @@ pub unsafe extern "C" fn dora_zenoh_pool(size: usize, error: *mut c_char, capaci
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dora_zenoh_pool_free(pool: *mut Pool) {
     quiet(|| drop(unsafe { Box::from_raw(pool) }));
+}
+
+/// How many payloads of a pool its readers hold. `back` becomes the number (from 1, in the
+/// order of sending) of the newest that they gave back. One caller at a time per pool.
+///
+/// # Safety
+/// `pool` must not be freed; `back` must be valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dora_zenoh_pool_held(pool: *mut Pool, back: *mut u64) -> usize {
+    let mut held = 0;
+    quiet(|| {
+        let pool = unsafe { &mut *pool };
+        pool.reclaim();
+        held = pool.lent.len();
+        unsafe { *back = pool.back };
+    });
+    held
 }
 
 /// Copies a payload into the pool and sends it. Returns 0; 1 if nothing was sent because
@@ -310,30 +334,40 @@ pub unsafe extern "C" fn dora_zenoh_put_shared(
         }
         target.copy_from_slice(payload);
         let room = ZShm::from(room);
-        pool.lent.push(room.clone());
+        pool.sent += 1;
+        pool.lent.push((pool.sent, room.clone()));
         unsafe { &*publisher }.0.put(room).attachment(attachment).wait()?;
         Ok(0)
     })
 }
 
 impl Pool {
-    /// Memory for a payload: the one that was last given back, if it has the size, as that
-    /// is still in the processor's caches.
-    fn take(&mut self, length: NonZeroUsize, most: usize) -> Option<ZShmMut> {
-        let mut free = None;
+    /// Takes back what no reader holds any more. The last one is kept at hand: it is still
+    /// in the processor's caches.
+    fn reclaim(&mut self) {
         let mut kept = Vec::with_capacity(self.lent.len() + 1);
-        for buffer in self.lent.drain(..) {
+        for (number, buffer) in self.lent.drain(..) {
             match ZShmMut::try_from(buffer) {
-                Ok(mine) if mine.len() == length.get() => free = Some(mine),
-                Ok(_) => {}
-                Err(buffer) if buffer.is_valid() => kept.push(buffer),
+                Ok(mine) => {
+                    self.free = Some(mine);
+                    self.back = self.back.max(number);
+                }
+                Err(buffer) if buffer.is_valid() => kept.push((number, buffer)),
                 Err(_) => {}
             }
         }
         self.lent = kept;
+    }
+
+    /// Memory for a payload.
+    fn take(&mut self, length: NonZeroUsize, most: usize) -> Option<ZShmMut> {
+        self.reclaim();
         if self.lent.len() >= most {
             return None;
         }
-        free.or_else(|| self.provider.alloc(length.get()).with_policy::<GarbageCollect>().wait().ok())
+        match self.free.take() {
+            Some(free) if free.len() == length.get() => Some(free),
+            _ => self.provider.alloc(length.get()).with_policy::<GarbageCollect>().wait().ok(),
+        }
     }
 }

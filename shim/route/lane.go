@@ -1,0 +1,405 @@
+package route
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dora-go/dora/transport/nodewire"
+	"github.com/dora-go/dora/transport/zenoh"
+)
+
+// Large messages of Go nodes reach an official node through Zenoh's shared memory, all
+// else over its connection. The node puts what comes by either way into one channel, in
+// order of arrival. So that nothing is overtaken:
+//
+//   - A message goes directly only while the node waits for events, with nothing queued:
+//     then everything before it is in the channel.
+//   - Until the node has answered the probe that follows the message (with which it shows
+//     that it has read what came before), nothing goes over the connection.
+//
+// The node drops what comes directly when its channel is full, and nobody is told. So it
+// gets so only what fits for sure: laneHeld messages that it has not let go, and never more
+// events than laneRoom of which nothing shows that they are out of the channel. What a
+// message shows, when the node lets it go, is that everything before it is.
+
+const (
+	// laneMin is the size in bytes from which a message goes directly.
+	laneMin = 64 << 10
+	// laneHeld bounds the messages that the node has not let go.
+	laneHeld = 8
+	// laneRoom: official nodes make their channel for 64 events at least.
+	laneRoom = 64 - laneHeld - 8
+	// laneWait is how long the node may take to answer. One that does not loses the direct
+	// path; its messages take the slower one from then on.
+	laneWait = 500 * time.Millisecond
+	// laneProbe is the pause between the probes before the first message, and laneSettle
+	// how long answers to them may still come.
+	laneProbe  = 20 * time.Millisecond
+	laneSettle = 100 * time.Millisecond
+	// lanePool bounds the shared memory of a node's lanes, in bytes; below laneLeast they
+	// are not worth it.
+	lanePool  = 16 << 20
+	laneLeast = 2 << 20
+)
+
+// lanes lead from Go nodes to one process of an official node.
+type lanes struct {
+	b       *bridge
+	byInput map[*input]*lane
+
+	begin sync.Once
+	ready chan struct{} // closed when the path has shown that it works
+	came  chan struct{} // an answer came
+
+	// pool is used by the node's relay alone, and by close, after it.
+	use    sync.Mutex
+	pool   *zenoh.Pool
+	closed bool
+
+	// The rest belongs to the node's mu.
+	open bool
+	// due: the lane whose probe is not answered yet.
+	due *lane
+	// passed counts the events that went over the connection. marks are its readings at
+	// the direct messages that the node holds, from number first on; gone is that at the
+	// newest which it let go.
+	passed, gone uint64
+	marks        []uint64
+	first        uint64
+	timer        *time.Timer
+}
+
+// lane leads from an output of a Go node to one input.
+type lane struct {
+	all    *lanes
+	in     *input
+	pub    *zenoh.Publisher
+	sub    *zenoh.Subscription
+	direct uint64 // messages; belongs to the node's mu
+}
+
+// laneInputs are the inputs of a node to which lanes may lead.
+func (r *Router) laneInputs(n *node) []*input {
+	if !n.bridged.Load() || r.pools.lane == 0 {
+		return nil
+	}
+	var out []*input
+	for _, in := range n.inputs {
+		p := in.producer
+		if p == nil || !p.isGo.Load() || p.dynamic || in.hold || in.output().own {
+			continue
+		}
+		// What is sent on an output reaches all inputs that it leads to.
+		twice := 0
+		for _, c := range in.output().consumers {
+			if c.node == n {
+				twice++
+			}
+		}
+		if twice == 1 {
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+func (b *bridge) openLanes(from []*input) error {
+	b.lanes = &lanes{b: b, byInput: map[*input]*lane{}, ready: make(chan struct{}), came: make(chan struct{}, 1)}
+	for _, in := range from {
+		l := &lane{all: b.lanes, in: in}
+		dataflow, p := b.n.r.dataflow, in.producer
+		var err error
+		if l.pub, err = b.session.Publisher(outputKey(dataflow, p.id, in.spec.Output)); err != nil {
+			return err
+		}
+		b.lanes.byInput[in] = l
+		if l.sub, err = b.session.Subscribe(ackKey(dataflow, p.id, in.spec.Output), l.take); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ls *lanes) close() {
+	for _, l := range ls.byInput {
+		if l.sub != nil {
+			l.sub.Close()
+		}
+	}
+	n := ls.b.n
+	n.mu.Lock()
+	ls.shut()
+	n.mu.Unlock()
+	ls.use.Lock()
+	defer ls.use.Unlock()
+	ls.closed = true
+	for _, l := range ls.byInput {
+		l.pub.Close()
+	}
+	if ls.pool != nil {
+		ls.pool.Close()
+		ls.pool = nil
+	}
+}
+
+// shut ends the use of the lanes; n.mu is held.
+func (ls *lanes) shut() {
+	ls.open, ls.due = false, nil
+	if ls.timer != nil {
+		ls.timer.Stop()
+	}
+	select {
+	case ls.came <- struct{}{}:
+	default:
+	}
+}
+
+// take gets what the node answers, on a thread of the engine.
+func (l *lane) take(s *zenoh.Sample) {
+	md, err := nodewire.DecodeMetadata(s.Attachment)
+	s.Release()
+	p := md.Parameters
+	if err != nil || !p[nodewire.ParamStartupAck].Bool || p[nodewire.ParamStartupAckConsumer].Str != l.in.node.id ||
+		p[nodewire.ParamStartupAckInput].Str != l.in.id {
+		return
+	}
+	select {
+	case l.all.b.answers <- l:
+	case <-l.all.b.closed:
+	}
+}
+
+// probe asks the node whether it has read what came before.
+func (l *lane) probe() error {
+	return l.pub.Put(nil, nodewire.AppendMetadata(nil, nodewire.Metadata{Time: l.in.node.r.clock.Now(),
+		Parameters: map[string]nodewire.Parameter{nodewire.ParamStartupMarker: {Kind: nodewire.Bool, Bool: true}}}))
+}
+
+// acknowledged: the node answered.
+func (l *lane) acknowledged() {
+	ls, n := l.all, l.in.node
+	n.mu.Lock()
+	if ls.due == l {
+		ls.due = nil
+	}
+	select {
+	case ls.came <- struct{}{}:
+	default:
+	}
+	n.flush()
+}
+
+// start makes the pool and waits for the node's first answer on every lane.
+func (ls *lanes) start() {
+	r := ls.b.n.r
+	pool, err := zenoh.NewPool(r.pools.lane)
+	if err != nil {
+		r.warn(ls.b.n.id, fmt.Sprintf("large messages of Go nodes take the slower path to this node: %v", err))
+		return
+	}
+	ls.use.Lock()
+	if ls.closed {
+		ls.use.Unlock()
+		pool.Close()
+		return
+	}
+	ls.pool = pool
+	ls.use.Unlock()
+	ls.b.mapped()
+	for _, l := range ls.byInput {
+		if !ls.reach(l) {
+			return
+		}
+	}
+	// A late answer must not be taken for that of a message.
+	select {
+	case <-time.After(laneSettle):
+	case <-ls.b.closed:
+		return
+	}
+	n := ls.b.n
+	n.mu.Lock()
+	ls.open = true
+	n.mu.Unlock()
+	close(ls.ready)
+}
+
+// reach probes until the node answers.
+func (ls *lanes) reach(l *lane) bool {
+	tick := time.NewTicker(laneProbe)
+	defer tick.Stop()
+	n := ls.b.n
+	n.mu.Lock()
+	ls.due = nil
+	n.mu.Unlock()
+	select {
+	case <-ls.came:
+	default:
+	}
+	for {
+		if l.probe() != nil {
+			return false
+		}
+		select {
+		case <-ls.came:
+			return true
+		case <-ls.b.closed:
+			return false
+		case <-tick.C:
+		}
+	}
+}
+
+// sendDirectly sends a message to the node by its lane, if it has one that may be used
+// now. It runs on the node's relay.
+func (n *node) sendDirectly(in *input, payload, meta []byte) bool {
+	if len(payload) < laneMin {
+		return false
+	}
+	ls := n.lanes()
+	if ls == nil {
+		return false
+	}
+	l := ls.byInput[in]
+	if l == nil || !ls.settle() || !l.enter() {
+		return false
+	}
+	sent, err := l.send(payload, meta)
+	n.mu.Lock()
+	switch {
+	case !sent:
+		ls.due = nil
+	case ls.due == l: // else it has answered already
+		ls.watch()
+	}
+	if err != nil {
+		ls.shut()
+	}
+	first := sent && len(ls.marks) == 1 && ls.first == 0
+	n.flush()
+	if first {
+		ls.b.mapped() // the engine has made room for what it notes of messages
+	}
+	if err != nil {
+		n.r.warn(n.id, fmt.Sprintf("large messages of Go nodes take the slower path to this node from now on: %v", err))
+	}
+	return sent
+}
+
+// lanes of the node's current process, which begin to open with the first call.
+func (n *node) lanes() *lanes {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.sess
+	if s == nil || s.bridge == nil || s.bridge.lanes == nil || n.phase != phaseSubscribed || !s.asked {
+		return nil
+	}
+	ls := s.bridge.lanes
+	if !ls.open {
+		ls.begin.Do(func() {
+			ls.b.done.Add(1)
+			go func() {
+				defer ls.b.done.Done()
+				ls.start()
+			}()
+		})
+		return nil
+	}
+	return ls
+}
+
+// settle waits until the message before is read. It is false if the lanes are shut.
+func (ls *lanes) settle() bool {
+	n := ls.b.n
+	for {
+		n.mu.Lock()
+		due, open := ls.due, ls.open
+		n.mu.Unlock()
+		if !open || due == nil {
+			return open
+		}
+		select {
+		case <-ls.came:
+		case <-ls.b.closed:
+			return false
+		}
+	}
+}
+
+// enter begins a direct message, if it would not overtake anything and fits for sure.
+func (l *lane) enter() bool {
+	ls, n := l.all, l.in.node
+	ls.use.Lock()
+	if ls.pool == nil {
+		ls.use.Unlock()
+		return false
+	}
+	held, back := ls.pool.Held()
+	ls.use.Unlock()
+	n.mu.Lock()
+	for ; ls.first < back && len(ls.marks) > 0; ls.first++ {
+		ls.gone, ls.marks = ls.marks[0], ls.marks[1:]
+	}
+	s := n.sess
+	ok := s != nil && s.bridge == ls.b && ls.open && ls.due == nil && s.asked && n.q.count == 0 && n.listens() &&
+		!l.in.closed && held < laneHeld && ls.passed-ls.gone <= laneRoom
+	if ok {
+		ls.due = l
+		l.in.touch()
+	}
+	n.flush()
+	return ok
+}
+
+func (l *lane) send(payload, meta []byte) (bool, error) {
+	ls := l.all
+	ls.use.Lock()
+	defer ls.use.Unlock()
+	if ls.pool == nil {
+		return false, nil
+	}
+	sent, err := l.pub.PutShared(ls.pool, laneHeld, payload, meta)
+	if !sent {
+		return false, err
+	}
+	n := ls.b.n
+	n.mu.Lock()
+	ls.marks = append(ls.marks, ls.passed)
+	l.direct++
+	n.mu.Unlock()
+	return true, l.probe()
+}
+
+// watch shuts the lanes if the node does not answer in time; n.mu is held.
+func (ls *lanes) watch() {
+	n, due := ls.b.n, ls.due
+	sent := due.direct
+	if ls.timer != nil {
+		ls.timer.Stop()
+	}
+	ls.timer = time.AfterFunc(laneWait, func() {
+		n.mu.Lock()
+		late := ls.due == due && due.direct == sent
+		if late {
+			ls.shut()
+		}
+		n.flush()
+		if late {
+			n.r.warn(n.id, fmt.Sprintf("it did not answer within %v on the direct path: large messages of Go nodes take the slower one from now on", laneWait))
+		}
+	})
+}
+
+// blocked: what goes over the connection now could overtake a direct message; n.mu is
+// held.
+func (s *session) blocked() bool {
+	return s.bridge != nil && s.bridge.lanes != nil && s.bridge.lanes.due != nil
+}
+
+// passed counts events that go over the connection; n.mu is held.
+func (s *session) passed(events int) {
+	if s.bridge != nil && s.bridge.lanes != nil {
+		s.bridge.lanes.passed += uint64(events)
+	}
+}
