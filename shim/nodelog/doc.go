@@ -17,7 +17,7 @@
 //
 // A line that is a JSON object with a level and a message is a structured one: as dora nodes
 // print it, as Rust's tracing does, as the Python wheel prints `logging` records, or as
-// Go's slog does. Every other line has the level "stdout", on stderr too.
+// Go's slog and zap do. Every other line has the level "stdout", on stderr too.
 //
 // Start reading at Collector.
 package nodelog

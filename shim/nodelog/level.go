@@ -17,14 +17,14 @@ func Passes(level, minimum string) bool {
 	return severity[level] >= severity[minimum] && severity[level] > 0
 }
 
-// parseLevel knows the names of dora, tracing, Python's logging and slog (which writes
-// levels between its own as INFO+2).
+// parseLevel knows the names of dora, tracing, Python's logging, zap and slog (which
+// writes levels between its own as INFO+2).
 func parseLevel(s string) (string, bool) {
 	if i := strings.IndexAny(s, "+-"); i > 0 {
 		s = s[:i]
 	}
 	switch strings.ToLower(s) {
-	case "error", "err", "critical", "fatal", "panic":
+	case "error", "err", "critical", "fatal", "panic", "dpanic":
 		return "error", true
 	case "warn", "warning":
 		return "warn", true

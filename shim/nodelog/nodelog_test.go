@@ -48,6 +48,18 @@ func TestParse(t *testing.T) {
 			`{"time":"2026-11-23T23:06:20.558651Z","level":"DEBUG-2","msg":"tick","i":3,"who":"me","none":null}`,
 			link.LogLine{At: at, Level: "debug", Message: "tick", Fields: map[string]string{"i": "3", "who": "me"}},
 		},
+		"slog with source": {
+			`{"time":"2026-11-23T23:06:20.558651+00:00","level":"INFO","source":{"function":"main.main","file":"/x/main.go","line":12},"msg":"tick"}`,
+			link.LogLine{At: at, Level: "info", Message: "tick", Module: "main.main", File: "/x/main.go", Line: 12},
+		},
+		"zap": { // zap.NewProduction
+			`{"level":"warn","ts":1795475180.558651,"logger":"nav","caller":"nav/main.go:42","msg":"hot","celsius":81.5}`,
+			link.LogLine{At: at, Level: "warn", Message: "hot", Target: "nav", File: "nav/main.go", Line: 42, Fields: map[string]string{"celsius": "81.5"}},
+		},
+		"zap with text time": {
+			`{"level":"DPANIC","ts":"2026-11-24T00:06:20.558651+0100","msg":"odd"}`,
+			link.LogLine{At: at, Level: "error", Message: "odd"},
+		},
 	} {
 		if got := Parse(c.text, noon); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, got, c.want)

@@ -59,6 +59,7 @@ func parseStructured(text string, l *link.LogLine) {
 		adoptPython(obj, fields, l)
 	}
 	if obj["msg"] != nil && !nested {
+		adoptPlace(obj, l)
 		fields = slogAttributes(obj)
 	}
 	l.Fields = render(fields)
@@ -76,7 +77,30 @@ func adoptPython(obj, fields map[string]json.RawMessage, l *link.LogLine) {
 	}
 }
 
-// slogAttributes are the members that slog's own do not claim; its source is read too.
+// adoptPlace reads where a line of slog ("source") or of zap ("caller", "logger") is from.
+func adoptPlace(obj map[string]json.RawMessage, l *link.LogLine) {
+	var source struct {
+		Function, File string
+		Line           int
+	}
+	if json.Unmarshal(obj["source"], &source) == nil && source.File != "" {
+		l.Module, l.File, l.Line = source.Function, source.File, max(0, source.Line)
+		delete(obj, "source")
+	}
+	if file, line, ok := strings.Cut(str(obj["caller"]), ":"); ok {
+		if n, err := strconv.Atoi(line); err == nil && n >= 0 {
+			l.File, l.Line = file, n
+			delete(obj, "caller")
+		}
+	}
+	if l.Target == "" {
+		if l.Target = str(obj["logger"]); l.Target != "" {
+			delete(obj, "logger")
+		}
+	}
+}
+
+// slogAttributes are the members that have no place of their own in a line.
 func slogAttributes(obj map[string]json.RawMessage) map[string]json.RawMessage {
 	rest := maps.Clone(obj)
 	for _, key := range []string{"time", "timestamp", "ts", "level", "msg", "target", "file", "line", "module_path", "fields"} {
@@ -116,10 +140,17 @@ func firstInt(obj map[string]json.RawMessage, keys ...string) int {
 	return 0
 }
 
-// firstTime reads a time as text (RFC 3339).
+// firstTime reads a time as text (RFC 3339, also with an offset without colon), or as
+// seconds since 1970, as zap writes it.
 func firstTime(obj map[string]json.RawMessage, keys ...string) (time.Time, bool) {
 	for _, k := range keys {
 		t, err := time.Parse(time.RFC3339Nano, str(obj[k]))
+		if err != nil {
+			t, err = time.Parse("2006-01-02T15:04:05.999999999Z0700", str(obj[k]))
+		}
+		if seconds, e := strconv.ParseFloat(string(obj[k]), 64); e == nil && seconds > 0 && seconds < 1e11 {
+			t, err = time.UnixMicro(int64(seconds*1e6)), nil
+		}
 		if err == nil && t.Year() >= 1970 && t.Year() <= 9998 {
 			return t.UTC(), true
 		}
