@@ -28,11 +28,35 @@ func (w *which) ref(args []string) (string, error) {
 	return w.name, nil
 }
 
+// ending are the flags of commands that end a dataflow.
+type ending struct {
+	target target
+	which  which
+	grace  durationFlag
+	force  bool
+}
+
+func (e *ending) addFlags(cmd *cobra.Command) {
+	e.target.addFlags(cmd)
+	e.which.addFlags(cmd)
+	cmd.Flags().Var(&e.grace, "grace-duration", "time between the Stop event and SIGTERM (default 10s)")
+	cmd.Flags().BoolVarP(&e.force, "force", "f", false, "kill all nodes at once")
+}
+
+// choose is the dataflow that was named; nil with an error, or if the user turned away.
+func (e *ending) choose(cmd *cobra.Command, verb string, args []string) (*flow, error) {
+	if err := e.target.resolve(cmd); err != nil {
+		return nil, err
+	}
+	ref, err := e.which.ref(args)
+	if err != nil {
+		return nil, err
+	}
+	return chooseFlow(cmd.Context(), &e.target, ref, choice{verb: verb, changes: true})
+}
+
 func newStopCmd() *cobra.Command {
-	var t target
-	var w which
-	var grace durationFlag
-	var force bool
+	var e ending
 	cmd := &cobra.Command{
 		Use:   "stop [UUID_OR_NAME]",
 		Short: "Stop a running dataflow",
@@ -40,24 +64,14 @@ func newStopCmd() *cobra.Command {
 (10 s), and SIGKILL after half of it again.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := t.resolve(cmd); err != nil {
-				return err
-			}
-			ref, err := w.ref(args)
-			if err != nil {
-				return err
-			}
-			f, err := chooseFlow(cmd.Context(), &t, ref, choice{verb: "stop", changes: true})
+			f, err := e.choose(cmd, "stop", args)
 			if f == nil || err != nil {
 				return ignoreNone(err)
 			}
-			return stopDataflow(cmd, f, ws.Stop{Dataflow: f.UUID, Cause: "stop", Grace: grace.d, Force: force})
+			return stopDataflow(cmd, f, ws.Stop{Dataflow: f.UUID, Cause: "stop", Grace: e.grace.d, Force: e.force})
 		},
 	}
-	t.addFlags(cmd)
-	w.addFlags(cmd)
-	cmd.Flags().Var(&grace, "grace-duration", "time between the Stop event and SIGTERM (default 10s)")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill all nodes at once")
+	e.addFlags(cmd)
 	return cmd
 }
 
@@ -91,10 +105,7 @@ func stopDataflow(cmd *cobra.Command, f *flow, stop ws.Stop) error {
 }
 
 func newRestartCmd() *cobra.Command {
-	var t target
-	var w which
-	var grace durationFlag
-	var force bool
+	var e ending
 	cmd := &cobra.Command{
 		Use:   "restart [UUID_OR_NAME]",
 		Short: "Stop a running dataflow and start it again, as it was started",
@@ -102,14 +113,7 @@ func newRestartCmd() *cobra.Command {
 coordinator keeps (its file is not read again), its name and its parameters.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := t.resolve(cmd); err != nil {
-				return err
-			}
-			ref, err := w.ref(args)
-			if err != nil {
-				return err
-			}
-			f, err := chooseFlow(cmd.Context(), &t, ref, choice{verb: "restart", changes: true})
+			f, err := e.choose(cmd, "restart", args)
 			if f == nil || err != nil {
 				return err
 			}
@@ -117,7 +121,7 @@ coordinator keeps (its file is not read again), its name and its parameters.`,
 				return fmt.Errorf("dataflow %s belongs to a `dora run` (process %d), which runs it once\n  fix: `dora stop %s`, then `dora run %s`; a coordinator (`dora up`, `dora start`) can restart", f.UUID, f.run.PID, f.UUID, f.run.Path)
 			}
 			var r ws.Restarted
-			err = t.call(cmd.Context(), ws.MethodRestart, ws.Restart{Dataflow: f.UUID, Grace: grace.d, Force: force, Env: capturedEnv()}, &r)
+			err = e.target.call(cmd.Context(), ws.MethodRestart, ws.Restart{Dataflow: f.UUID, Grace: e.grace.d, Force: e.force, Env: capturedEnv()}, &r)
 			if err != nil {
 				return err
 			}
@@ -125,9 +129,6 @@ coordinator keeps (its file is not read again), its name and its parameters.`,
 			return nil
 		},
 	}
-	t.addFlags(cmd)
-	w.addFlags(cmd)
-	cmd.Flags().Var(&grace, "grace-duration", "time between the Stop event and SIGTERM (default 10s)")
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill all nodes at once")
+	e.addFlags(cmd)
 	return cmd
 }

@@ -16,36 +16,13 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/scenarios/leftovers"
+	"github.com/dora-go/dora/scenarios/programs"
 )
 
 var bin string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "dora-dataplane-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	code := 1
-	if err = build("dora", "cmd/dora"); err == nil {
-		if err = build("peer", "scenarios/dataplane/peer"); err == nil {
-			code = m.Run()
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-func build(name, pkg string) error {
-	out, err := exec.Command("go", "build", "-o", filepath.Join(bin, name), "github.com/dora-go/dora/"+pkg).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
-	}
-	return nil
+	programs.Main(m, &bin, map[string]string{"dora": "cmd/dora", "peer": "scenarios/dataplane/peer"})
 }
 
 // run is one `dora run`.

@@ -3,13 +3,13 @@ package production
 import (
 	"encoding/json"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dora-go/dora/journal/failpoint"
+	"github.com/dora-go/dora/scenarios/programs"
 	"github.com/dora-go/dora/transport/ws"
 )
 
@@ -18,9 +18,8 @@ import (
 // What comes after works with what is on the disk.
 func TestKilledAtFailpoints(t *testing.T) {
 	program := filepath.Join(bin, "dora-failpoints")
-	out, err := exec.Command("go", "build", "-tags", "failpoints", "-o", program, "github.com/dora-go/dora/cmd/dora").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	if err := programs.Build(program, "cmd/dora", "-tags", "failpoints"); err != nil {
+		t.Fatal(err)
 	}
 	for _, role := range []string{"coordinator", "daemon"} {
 		for _, place := range []string{failpoint.BeforeAppend, failpoint.MidBatch, failpoint.AfterWrite, failpoint.AfterMark, failpoint.AfterAck} {
