@@ -73,7 +73,7 @@ func newRootCmd() *cobra.Command {
 		newRunCmd(), newBuildCmd(), newNewCmd(), newValidateCmd(), newExpandCmd(), newGraphCmd(), newSchemaCmd(), newListCmd(), newNodeCmd(), newLogsCmd(),
 		newEventsCmd(), newShimCmd(),
 		newUpCmd(), newDownCmd(), newStartCmd(), newStopCmd(), newRestartCmd(), newCoordinatorCmd(), newDaemonCmd(),
-		newStatusCmd(), newSystemCmd(), newCompletionCmd(), newSelfCmd(), newParamCmd(), newDoctorCmd(),
+		newStatusCmd(), newSystemCmd(), newCompletionCmd(), newSelfCmd(), newParamCmd(), newDoctorCmd(), newCleanCmd(),
 		newTraceCmd(), newJournalCmd(),
 	)
 	completeNames(root)
