@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -203,6 +204,55 @@ func TestLoadRefusesWhatIsNoFile(t *testing.T) {
 			d, _, diags := Load(c.path)
 			if d != nil || len(diags) != 1 || diags[0].Code != c.code || !strings.Contains(diags[0].Message, c.message) || diags[0].File != c.path {
 				t.Errorf("got %v, want one %s with %q", diags, c.code, c.message)
+			}
+		})
+	}
+}
+
+// TestWhatADataflowNamesIsBounded: pipes that nobody writes to, and a folder of types that
+// is something else, hold nobody up.
+func TestWhatADataflowNamesIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(dir string) error
+		want    string
+	}{
+		"module": {func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "m.yml"), 0o600) }, "module path `m.yml` is not a file"},
+		"types": {func(dir string) error {
+			if err := os.Mkdir(filepath.Join(dir, "types"), 0o700); err != nil {
+				return err
+			}
+			return syscall.Mkfifo(filepath.Join(dir, "types", "v1.yml"), 0o600)
+		}, "it is not a regular file"},
+		"many": {func(dir string) error {
+			for i := range maxTypeEntries + 1 {
+				if err := os.MkdirAll(filepath.Join(dir, "types", strconv.Itoa(i%100), strconv.Itoa(i)), 0o700); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, "there are more than 10000 files and folders in `types`"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := c.prepare(dir); err != nil {
+				t.Fatal(err)
+			}
+			file, source := filepath.Join(dir, "dataflow.yml"), "path: x"
+			if name == "module" {
+				source = "module: m.yml"
+			}
+			if err := os.WriteFile(file, []byte("nodes: [{id: a, "+source+"}]\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan Diagnostics, 1)
+			go func() { _, _, diags := Load(file); done <- diags }()
+			select {
+			case diags := <-done:
+				if len(diags) != 1 || !strings.Contains(diags[0].Message, c.want) {
+					t.Errorf("got %v, want %q", diags, c.want)
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("it hangs")
 			}
 		})
 	}

@@ -54,7 +54,9 @@ func readLimited(path, what string, limit int64) ([]byte, *Diagnostic) {
 	if info.IsDir() {
 		return unreadable("name the YAML file, for example "+strings.TrimRight(path, "/")+"/dataflow.yml", "it is a folder")
 	}
-	if !info.Mode().IsRegular() && info.Mode()&os.ModeNamedPipe == 0 && info.Mode()&os.ModeCharDevice == 0 {
+	// A dataflow may come out of a pipe; what it names may not: nobody knows who writes there.
+	named := limit == MaxFileSize
+	if !info.Mode().IsRegular() && (!named || info.Mode()&os.ModeNamedPipe == 0 && info.Mode()&os.ModeCharDevice == 0) {
 		return unreadable("", "it is not a regular file")
 	}
 	if info.Size() > limit {

@@ -2,6 +2,7 @@ package dataflow
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ const (
 	maxTypeDirs = 8
 	// maxTypeFiles bounds the reading of a folder that is something else than types.
 	maxTypeFiles = 1000
+	// maxTypeEntries bounds the looking for them: `types` may be a link to anything.
+	maxTypeEntries = 10_000
 )
 
 // LoadTypes reads the types of a project: every .yml file in the folder `types` of dir,
@@ -50,6 +53,7 @@ type typeReader struct {
 	lib   *types.Library
 	root  string
 	files []*typeFile
+	seen  int // files and folders
 	diags Diagnostics
 	at    map[string]typeKeys // by URN
 }
@@ -85,6 +89,10 @@ func (r *typeReader) folder(rel string, depth int) {
 		r.report(SeverityError, path, CodeFileUnreadable, "", "cannot read the types: "+reason(err))
 		return
 	}
+	if r.seen += len(entries); r.seen > maxTypeEntries {
+		r.report(SeverityError, path, CodeTypesFile, "give the types a folder of their own", fmt.Sprintf("there are more than %d files and folders in `%s`", maxTypeEntries, TypesFolder))
+		return
+	}
 	var folders []string
 	for _, e := range entries { // sorted by name
 		name := filepath.Join(rel, e.Name())
@@ -102,6 +110,9 @@ func (r *typeReader) folder(rel string, depth int) {
 		}
 	}
 	for _, f := range folders {
+		if r.seen > maxTypeEntries {
+			return
+		}
 		if depth+1 > maxTypeDirs {
 			r.report(SeverityWarning, filepath.Join(r.root, f), CodeTypesFile, "move it up", "this folder is not read: types lie at most 8 folders deep")
 			continue

@@ -38,6 +38,9 @@ func (b *builder) runLine(ctx context.Context, j *job, l *line) error {
 	}
 	b.out.printf("building %s: %s", j.node, l.text)
 	argv := l.argv
+	if word := shellWord(argv); word != "" {
+		b.out.printf("  %s | warning: `%s` is handed to `%s`, as there is no shell; write two lines, or sh -c \"...\"", j.node, word, argv[0])
+	}
 	prog, err := program(argv[0], j.dir, j.env)
 	if err != nil {
 		return fmt.Errorf("build of node %q failed: `%s`: %w", j.node, l.text, err)
@@ -73,6 +76,17 @@ func (b *builder) runLine(ctx context.Context, j *job, l *line) error {
 
 func interrupted(j *job) error { return fmt.Errorf("build of node %q was interrupted", j.node) }
 
+// shellWord is the first word of a line that would mean something to a shell.
+func shellWord(argv []string) string {
+	for _, w := range argv {
+		switch w {
+		case "&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1":
+			return w
+		}
+	}
+	return ""
+}
+
 // program finds the file of a build line on the PATH of its own environment.
 func program(name, dir string, env []string) (string, error) {
 	if strings.ContainsRune(name, filepath.Separator) {
@@ -84,7 +98,7 @@ func program(name, dir string, env []string) (string, error) {
 	if file := dataflow.LookPath(name, env); file != "" {
 		return file, nil
 	}
-	return "", fmt.Errorf("there is no program `%s` on PATH\n  fix: install it, or activate the environment that has it", name)
+	return "", fmt.Errorf("there is no program `%s` on PATH\n  fix: install it, or activate the environment that has it; what only a shell knows is written sh -c \"...\"", name)
 }
 
 // makeVenv makes the node's own Python environment, unless it is there.

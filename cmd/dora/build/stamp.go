@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -105,7 +106,7 @@ func (j *job) clearStamp() error {
 }
 
 func readStamp(path string) (stamp, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // nor does a pipe in its place hold us
 	if err != nil {
 		return stamp{}, err
 	}

@@ -91,6 +91,22 @@ const maxName = 64
 
 var goodName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
+// reserved are names that a node's program cannot have: keywords and packages of the
+// language where the name is that of a package, targets of CMake where it is one.
+var reserved = map[string][]string{
+	"rust": strings.Fields("abstract alloc as async await become box break const continue core crate do dyn else enum extern false final fn for " +
+		"gen if impl in let loop macro match mod move mut override priv proc_macro pub ref return Self self static std struct super test trait true try type " +
+		"typeof unsafe unsized use virtual where while yield deps build examples incremental"),
+	"python": strings.Fields("False None True and as assert async await break class continue def del elif else except finally for from global if " +
+		"import in is lambda nonlocal not or pass raise return try while with yield dora tests pyarrow"),
+	"c":   cmakeTargets,
+	"cxx": cmakeTargets,
+}
+
+var cmakeTargets = strings.Fields("all clean depend edit_cache help install package rebuild_cache test dora_api_build dora_node_api")
+
+var title = map[string]string{"rust": "Rust", "python": "Python", "c": "CMake", "cxx": "CMake"}
+
 // CheckName says whether a name can be that of a project.
 func CheckName(name string) error {
 	switch {
@@ -112,6 +128,9 @@ func Create(parent, name, kind, lang string) ([]string, error) {
 	}
 	if !slices.Contains(Kinds, kind) || !slices.Contains(Langs, lang) {
 		return nil, fmt.Errorf("there is no template for a %s in %s", kind, lang)
+	}
+	if kind == "node" && slices.Contains(reserved[lang], name) {
+		return nil, fmt.Errorf("the name %q means something else in %s\n  fix: choose another name", name, title[lang])
 	}
 	dir := filepath.Join(parent, name)
 	if _, err := os.Lstat(dir); err == nil {

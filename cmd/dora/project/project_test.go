@@ -104,6 +104,11 @@ func TestRefused(t *testing.T) {
 	if _, err := Create(parent, "a", "node", "cobol"); err == nil {
 		t.Error("a language without templates was accepted")
 	}
+	for lang, name := range map[string]string{"python": "class", "rust": "fn", "c": "test", "cxx": "clean"} {
+		if _, err := Create(parent, name, "node", lang); err == nil || !strings.Contains(err.Error(), "fix:") {
+			t.Errorf("%s in %s: %v", name, lang, err)
+		}
+	}
 	if _, err := Create(filepath.Join(parent, "nothing"), "a", "node", "go"); err == nil || !strings.Contains(err.Error(), "fix:") {
 		t.Errorf("no parent: %v", err)
 	}

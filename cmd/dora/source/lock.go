@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"syscall"
 )
 
 // lockFile is what was fetched for a dataflow. It belongs into version control, so that
@@ -50,7 +51,7 @@ var (
 )
 
 func readLock(path string) (*lockFile, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // nor does a pipe in its place hold us
 	if errors.Is(err, fs.ErrNotExist) {
 		return &lockFile{Version: lockVersion}, nil
 	}
