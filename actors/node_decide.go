@@ -166,6 +166,9 @@ func (c *nodeConfig) ended(s nodeState, o *orders, exit events.Event) []events.E
 // onFact is what follows from a fact. Facts of another generation, repeated and
 // unknown ones give nothing.
 func (c *nodeConfig) onFact(s nodeState, o *orders, f link.Fact) []events.Event {
+	if f.Warning != nil && f.Generation == 0 { // of no process, such as a file that cannot be written
+		return detailEvents(s, f)
+	}
 	if c.Dynamic {
 		return c.onDynamicFact(s, f)
 	}

@@ -352,6 +352,16 @@ func TestSpawnFailures(t *testing.T) {
 	}
 }
 
+// A warning that is of no process is recorded whatever the node is doing.
+func TestWarningOfNoProcess(t *testing.T) {
+	l := newLife(t, nodeConfig{}).start()
+	f := link.Fact{Warning: &link.Warning{Text: "log file of node `n`: no space left on device"}}
+	f.Seq, f.Node, f.At = 9, "n", l.now
+	if got := names(l.cfg.onFact(l.s, &l.o, f)); got != "WarningRaised" {
+		t.Errorf("gives %q", got)
+	}
+}
+
 // A late, repeated or foreign fact changes nothing.
 func TestStaleFactsAreIgnored(t *testing.T) {
 	l := newLife(t, nodeConfig{Policy: dataflow.RestartAlways}).start()

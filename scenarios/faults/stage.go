@@ -35,7 +35,7 @@ type stage struct {
 
 // newStage makes the folder of an installation.
 func newStage(program, testnode, dir string, env []string) (*stage, error) {
-	for _, name := range []string{"producer.py", "watch.py"} {
+	for _, name := range []string{"producer.py", "watch.py", "lines.py", "full.py"} {
 		raw, err := fs.ReadFile(scripts, "testdata/"+name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), raw, 0o644)
