@@ -86,9 +86,9 @@ type Options struct {
 	// Vault keeps the environments of dataflows (nil: none is kept, and a dataflow whose
 	// shim and daemon were both killed does not come back by itself).
 	Vault Vault
-	// Place says where the sources of a descriptor's nodes lie that were fetched from
-	// elsewhere (it changes the nodes), without asking the network. Nil: such nodes cannot
-	// be ordered.
+	// Place adds to a descriptor what lies beside it on this machine: where the sources of
+	// its nodes lie that were fetched from elsewhere, without asking the network, and the
+	// project's types. Nil: such nodes cannot be ordered, such types are not checked.
 	Place func(*dataflow.Descriptor) error
 }
 

@@ -84,7 +84,7 @@ func (o *daemonOptions) run(ctx context.Context, ready *os.File) error {
 	sweep := newSweeper(launcher)
 	defer sweep.stop()
 	d, err := actors.Open(actors.Options{Store: store, Log: log, Machine: o.machine, Version: version, PID: os.Getpid(), BootID: folder.BootID(),
-		Launcher: launcher, NewToken: newToken, Vault: vault, Verified: true, Observe: sweep.observe, Place: source.Place})
+		Launcher: launcher, NewToken: newToken, Vault: vault, Verified: true, Observe: sweep.observe, Place: placeHere})
 	if err != nil {
 		return err
 	}
@@ -115,6 +115,14 @@ func (o *daemonOptions) run(ctx context.Context, ready *os.File) error {
 	err = d.Close(closing)
 	sweep.once()
 	return err
+}
+
+// placeHere adds to a descriptor, which came as text, what lies on this machine: the fetched
+// sources of its nodes, and the types beside it. Types that cannot be read any more are
+// those that nobody checks: the command that started the dataflow has reported them.
+func placeHere(d *dataflow.Descriptor) error {
+	d.Types, _ = dataflow.LoadTypes(d.Dir())
+	return source.Place(d)
 }
 
 // daemonServer answers the coordinator's questions about this machine.

@@ -206,3 +206,30 @@ nodes:
 	}
 	s.awaitNodes(0)
 }
+
+// TestTypesOfTheProjectAreChecked: a dataflow that was started checks the types beside it, as
+// one that is run does, and after a restart of it, too.
+func TestTypesOfTheProjectAreChecked(t *testing.T) {
+	s := newSite(t)
+	if err := os.MkdirAll(filepath.Join(s.dir, "types", "my"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.write("types/my/v1.yml", "types:\n  Point: {arrow: Struct, fields: [{name: x, type: Float64}]}\n")
+	s.write("typed.yml", `
+nodes:
+  - id: go
+    path: testnode
+    args: init typed
+    outputs: [number, point]
+    output_types: {number: std/core/v1/Int64, point: my/v1/Point}
+    env: {DORA_RUNTIME_TYPE_CHECK: error}
+  - {id: sink, path: testnode, args: init events hang, inputs: {a: go/number, b: go/point}}
+`)
+	s.dora("up")
+	id := s.start("typed.yml", "--name", "typed")
+	s.awaitLog(id, "go", "refused point", 1)
+	out := s.dora("restart", "typed", "--force")
+	_, next, _ := strings.Cut(strings.TrimSpace(out), " -> ")
+	s.awaitLog(next, "go", "refused point", 1)
+	s.dora("stop", "typed", "--force")
+}
