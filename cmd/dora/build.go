@@ -42,7 +42,7 @@ of its source tree changed, or if what it runs is gone. What was seen is kept in
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.uv, "uv", false, "use uv for Python builds")
-	f.BoolVar(&o.local, "local", false, "build on this machine, even if a coordinator is reachable")
+	f.BoolVar(&o.local, "local", false, "build on this machine, as this version always does")
 	f.BoolVar(&o.strict, "strict-types", false, "treat type warnings as errors (non-zero exit code)")
 	f.BoolVar(&o.force, "force", false, "build what has not changed, too")
 	f.BoolVar(&o.locked, "locked", false, "take the commits and downloads that the lock file names, nothing newer")
