@@ -31,7 +31,7 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	w := leftovers.New(t)
 	h := &host{t: t, w: w, dir: t.TempDir()}
-	h.env = append(w.Env(), "PATH="+bin+":"+os.Getenv("PATH"), "DORA_COORDINATOR_PORT="+freePort(t), "DORA_AUTH_TOKEN=", "NO_COLOR=1", "TERM=xterm")
+	h.env = append(w.Env(), "PATH="+bin+":"+filepath.Dir(os.Getenv("DORA_TEST_PYTHON"))+":"+os.Getenv("PATH"), "DORA_COORDINATOR_PORT="+freePort(t), "DORA_AUTH_TOKEN=", "NO_COLOR=1", "TERM=xterm")
 	t.Cleanup(func() {
 		if out, err := h.cmd("down").CombinedOutput(); err != nil {
 			t.Errorf("down: %v\n%s", err, out)
@@ -157,17 +157,23 @@ func TestStartAttachesOnATerminal(t *testing.T) {
 		}
 	}
 
-	write(t, h.dir, "gentle.yml", "nodes:\n  - {id: gentle, path: testnode, args: \"init events\", inputs: {tick: dora/timer/millis/50}}\n")
+	write(t, h.dir, "gentle.yml", "nodes:\n  - {id: gentle, path: testnode, args: \"init events\", inputs: {tick: dora/timer/millis/50}}\n"+
+		"  - {id: python, path: gentle.py, inputs: {tick: dora/timer/millis/50}}\n")
+	write(t, h.dir, "gentle.py", "from dora import Node\nfor e in Node():\n    print(e['type'], e['id'], flush=True)\n")
 	c = h.terminal("start", "gentle.yml")
 	c.await("gentle: EVENT")
+	c.await("python: INPUT")
 	c.keys(ctrlC)
-	if text := c.end(0); !strings.Contains(text, "stopping all nodes; interrupt again to kill them") {
+	if text := c.end(0); !strings.Contains(text, "stopping all nodes; interrupt again to kill them") || !strings.Contains(text, "python: STOP MANUAL") {
 		t.Errorf("nothing said about the stop:\n%s", text)
 	}
 
-	write(t, h.dir, "deaf.yml", "nodes:\n  - {id: deaf, path: testnode, args: \"deaf init print=ready hang\", inputs: {tick: dora/timer/millis/50}}\n")
+	write(t, h.dir, "deaf.yml", "nodes:\n  - {id: deaf, path: testnode, args: \"deaf init print=ready hang\", inputs: {tick: dora/timer/millis/50}}\n"+
+		"  - {id: python, path: deaf.py, inputs: {tick: dora/timer/millis/50}}\n")
+	write(t, h.dir, "deaf.py", "import signal, time\nfrom dora import Node\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nnode = Node()\nprint('ready', flush=True)\ntime.sleep(1000)\n")
 	c = h.terminal("start", "deaf.yml")
 	c.await("deaf: ready")
+	c.await("python: ready")
 	c.keys(ctrlC)
 	c.await("interrupt again")
 	begin := time.Now()
