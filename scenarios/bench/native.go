@@ -131,7 +131,7 @@ const iceoryxVersion = "0.10.0"
 
 func (w *workshop) prepareIceoryx(ctx context.Context) error {
 	return w.iceoryx.do(func() error {
-		if err := w.cargoBuild(ctx, "iceoryx"); err != nil {
+		if err := w.cargoBuild(ctx, filepath.Join(w.root, "scenarios", "bench", "iceoryx")); err != nil {
 			return err
 		}
 		w.versions["iceoryx2"] = iceoryxVersion

@@ -23,11 +23,12 @@ type workshop struct {
 	given    string
 	progress *progress
 
-	oursDora dora
-	realDora dora
-	versions map[string]string
+	oursDora  dora
+	zenohDora dora // ours with the Zenoh engine
+	realDora  dora
+	versions  map[string]string
 
-	dora, official, gonode, rust, iceoryx, floor, peers step
+	dora, zenoh, official, gonode, rust, iceoryx, floor, peers step
 }
 
 // step is a preparation that is done once.
@@ -60,10 +61,12 @@ func newWorkshop(ctx context.Context, python, given string, p *progress) (*works
 		return nil, err
 	}
 	w.oursDora.program = filepath.Join(w.tmp, "bin", "dora")
+	w.zenohDora.program = filepath.Join(w.tmp, "bin", "dora-zenoh")
 	if given != "" {
 		if w.oursDora.program, err = filepath.Abs(given); err != nil {
 			return nil, errors.Join(err, w.close())
 		}
+		w.zenohDora = w.oursDora
 	}
 	w.realDora.program = filepath.Join(filepath.Dir(w.python), "dora")
 	return w, nil
@@ -151,6 +154,21 @@ func (w *workshop) buildDora(ctx context.Context) error {
 	return w.goBuild(ctx, w.oursDora.program, "./cmd/dora")
 }
 
+// prepareZenohDora builds what `task build-zenoh` builds; without a cache that takes
+// minutes.
+func (w *workshop) prepareZenohDora(ctx context.Context) error {
+	return w.zenoh.do(func() error {
+		if w.given != "" {
+			return nil
+		}
+		if err := w.cargoBuild(ctx, w.root, "--workspace"); err != nil {
+			return err
+		}
+		flags := "CGO_LDFLAGS=-Wl,--gc-sections -L" + filepath.Join(w.rustTarget(), "release")
+		return w.build(ctx, w.root, []string{"CGO_ENABLED=1", flags}, "go", "build", "-tags", "zenoh", "-o", w.zenohDora.program, "./cmd/dora")
+	})
+}
+
 func (w *workshop) prepareGoNode(ctx context.Context) error {
 	return w.gonode.do(func() error {
 		return w.goBuild(ctx, w.goNode(), "./scenarios/bench/gonode")
@@ -166,7 +184,7 @@ func (w *workshop) goBuild(ctx context.Context, file, pkg string) error {
 // prepareRustNode builds the official crate; without a cache that takes minutes.
 func (w *workshop) prepareRustNode(ctx context.Context) error {
 	return w.rust.do(func() error {
-		if err := w.cargoBuild(ctx, "rust"); err != nil {
+		if err := w.cargoBuild(ctx, w.root, "--workspace"); err != nil {
 			return err
 		}
 		w.versions["dora-node-api"] = officialVersion
@@ -174,13 +192,13 @@ func (w *workshop) prepareRustNode(ctx context.Context) error {
 	})
 }
 
-// cargoBuild builds one of the Rust packages into the shared target folder.
-func (w *workshop) cargoBuild(ctx context.Context, folder string) error {
+// cargoBuild builds the Rust packages of a folder into the shared target folder.
+func (w *workshop) cargoBuild(ctx context.Context, folder string, flags ...string) error {
 	if _, err := exec.LookPath("cargo"); err != nil {
 		return fmt.Errorf("%w\n  fix: install Rust 1.95 or newer, or leave the rows out with --only", err)
 	}
-	return w.build(ctx, filepath.Join(w.root, "scenarios", "bench", folder), nil, "nice", "cargo", "build", "--release",
-		"--target-dir", w.rustTarget())
+	argv := append([]string{"nice", "cargo", "build", "--release", "--target-dir", w.rustTarget()}, flags...)
+	return w.build(ctx, folder, nil, argv...)
 }
 
 // build runs a build command with env added to the environment, shows its lines as
