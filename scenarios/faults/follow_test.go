@@ -95,6 +95,11 @@ func TestFollowThroughRotation(t *testing.T) {
 		}
 		lines = append([]logLine{{Stream: "dora", Fields: map[string]string{"deleted": fmt.Sprint(first)}}}, lines...)
 		missing := numbered(t, f.what, lines, count) - first
+		if t.Failed() {
+			files, _ := filepath.Glob(filepath.Join(dir, "log_"+f.node+"*.jsonl"))
+			last := h.fileLines(dir, f.node)
+			t.Logf("%d files, the last line is %q; the follower said:\n%s", len(files), last[len(last)-1].Msg, f.stderr.String())
+		}
 		t.Logf("%s: from line %d to the end; %d missed and counted", f.what, first, missing)
 	}
 	if h.status() != "Finished" {

@@ -171,8 +171,9 @@ func (c *Collector) Tail() []string {
 	return append([]string(nil), c.tail...)
 }
 
-// Sync waits until every line so far is in the file, at most limit.
-func (c *Collector) Sync(limit time.Duration) { c.file.sync(limit) }
+// Sync waits until every line so far is in the file, as long as something is written at
+// least every stall, and 10 s at most.
+func (c *Collector) Sync(stall time.Duration) { c.file.sync(stall) }
 
 // Close writes what is queued, waiting at most limit.
 func (c *Collector) Close(limit time.Duration) { c.file.close(limit) }

@@ -3,6 +3,7 @@ package nodelog
 import (
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dora-go/dora/transport/link"
@@ -40,6 +41,7 @@ type file struct {
 	stalled bool
 	closed  bool
 	done    chan struct{}
+	written atomic.Uint64 // bytes so far
 
 	// Of the writer alone.
 	f      *os.File
@@ -118,15 +120,24 @@ func (w *file) close(limit time.Duration) {
 	}
 }
 
-// sync waits until everything queued so far is in the file, at most limit.
-func (w *file) sync(limit time.Duration) {
-	deadline := time.Now().Add(limit)
+// syncLimit bounds how long a sync waits for a disk that is slow but works.
+const syncLimit = 10 * time.Second
+
+// sync waits until everything queued so far is in the file. It gives up when nothing was
+// written for stall, or after syncLimit.
+func (w *file) sync(stall time.Duration) {
+	begin := time.Now()
+	moved, last := begin, w.written.Load()
 	for {
 		w.mu.Lock()
 		idle := len(w.queue) == 0 && !w.writing
 		w.more.Signal()
 		w.mu.Unlock()
-		if idle || time.Now().After(deadline) {
+		now := time.Now()
+		if n := w.written.Load(); n != last {
+			moved, last = now, n
+		}
+		if idle || now.Sub(moved) > stall || now.Sub(begin) > syncLimit {
 			return
 		}
 		time.Sleep(200 * time.Microsecond)

@@ -101,6 +101,7 @@ func (w *file) append(b []byte) error {
 		return err
 	}
 	w.size += int64(n)
+	w.written.Add(uint64(n))
 	if w.limit > 0 {
 		w.lines += uint64(bytes.Count(b, []byte{'\n'}))
 	}
