@@ -158,10 +158,13 @@ func TestOfficialNodeSendsDirectlyToGo(t *testing.T) {
 	s := directSender(t, g)
 	s.p = g.running("py", "go")[0]
 	big := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 1<<20) }
-	expect := func(payload []byte) {
+	expect := func(payload []byte, meta ...[]byte) {
 		t.Helper()
 		m := recvShared(t, ep)
 		defer m.Release()
+		if len(meta) > 0 && !bytes.Equal(m.Meta, meta[0]) {
+			t.Fatalf("the metadata %x is that of another message, not %x", m.Meta, meta[0])
+		}
 		if !bytes.Equal(m.Payload, payload) {
 			t.Fatalf("got %d bytes, %.20q, instead of %d, %.20q", len(m.Payload), m.Payload, len(payload), payload)
 		}
@@ -170,11 +173,11 @@ func TestOfficialNodeSendsDirectlyToGo(t *testing.T) {
 	m1, m2 := metaAt(s.p.clock.Now()), metaAt(s.p.clock.Now())
 	s.put(big(1), m1)
 	s.word(m1)
-	expect(big(1))
+	expect(big(1), m1)
 	s.word(m2)
 	time.Sleep(quiet)
 	s.put(big(2), m2)
-	expect(big(2))
+	expect(big(2), m2)
 	// One over the connection, while the later one is here already.
 	m3 := metaAt(s.p.clock.Now())
 	s.put(big(3), m3)
@@ -185,13 +188,13 @@ func TestOfficialNodeSendsDirectlyToGo(t *testing.T) {
 	}
 	s.word(m3)
 	expect([]byte("small"))
-	expect(big(3))
+	expect(big(3), m3)
 	// One that the engine loses.
 	lost, m4 := metaAt(s.p.clock.Now()), metaAt(s.p.clock.Now())
 	s.put(big(4), m4)
 	s.word(lost)
 	s.word(m4)
-	expect(big(4))
+	expect(big(4), m4)
 	g.fact("the loss", func(f link.Fact) bool {
 		return f.Dropped != nil && f.Dropped.Cause == causeLost && f.Dropped.Count == 1
 	})
