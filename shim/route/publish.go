@@ -124,6 +124,9 @@ func (n *node) event(e *nodewire.Event) {
 	if n.gone || n.deaf || n.dynamic && !n.alive {
 		return
 	}
+	if n.stopping && (e.Kind == nodewire.InputClosed || e.Kind == nodewire.AllInputsClosed) {
+		return // it was told to stop, and that others stop as well must not overtake it
+	}
 	e.Time = n.r.clock.Now()
 	if n.tell(e) {
 		return
