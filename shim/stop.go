@@ -36,6 +36,11 @@ func (s *Shim) stopNodes(nodes []*node, c *link.Stop) {
 	}
 	now := time.Now()
 	termAt, killAt := now.Add(grace), now.Add(grace+kill)
+	if !c.Force { // the first may be gone before the last is told
+		for _, n := range nodes {
+			s.router.WillStop(n.spec.ID)
+		}
+	}
 	for _, n := range nodes {
 		s.stopNode(n, c, termAt, killAt)
 	}

@@ -200,6 +200,16 @@ func (r *Router) Plan(id string, p link.ExitPlan) {
 	}
 }
 
+// WillStop says that StopNode follows: until then the node is not told any more that inputs
+// have closed.
+func (r *Router) WillStop(id string) {
+	if n := r.nodes[id]; n != nil {
+		n.mu.Lock()
+		n.stopping = n.stopping || n.alive
+		n.mu.Unlock()
+	}
+}
+
 // StopNode asks the node to end, now and again whenever this generation subscribes.
 func (r *Router) StopNode(id string) {
 	n := r.nodes[id]
