@@ -117,7 +117,9 @@ func pacedRow(w *workshop, name string, p pace, limit, inPlace float64) row {
 	}
 	if p.bytes == 8 {
 		r.prepare = all(w.prepareFlows, w.prepareFloor)
-		r.comparisons = append(r.comparisons, comparison{subject: ours, peer: futexFloor, plus: futexSlack, limit: 1})
+		// Depending on where the kernel puts the sleeper, the futex alone takes 8 to 23 us from
+		// one run to the next: no figure to hold a test to.
+		r.comparisons = append(r.comparisons, comparison{subject: ours, peer: futexFloor, plus: futexSlack, limit: 1, tableOnly: true})
 	}
 	return r
 }

@@ -179,6 +179,10 @@ const (
 	// rouseBefore is what is still to be copied of a long message when its receiver is
 	// woken, in bytes: at 10 GB/s half of rouseAhead.
 	rouseBefore = 256 << 10
+	// rousePause: a receiver of a message not longer ago than this is woken late, as its
+	// processor does not sleep deeply yet. Of two nodes that answer each other at once, the
+	// second would be woken on another processor instead of following the first.
+	rousePause = 300 * time.Microsecond
 )
 
 // Rouse wakes the receiver of an output, if there is one alone and it sleeps, because a
@@ -198,7 +202,10 @@ func (w *Writer) rouse(output string) {
 	if w.closed || out == nil || len(out.edges) != 1 {
 		return
 	}
-	if e := out.edges[0]; !e.gone && !e.ended {
+	now := time.Now()
+	paused := now.Sub(out.latest) >= rousePause
+	out.latest = now
+	if e := out.edges[0]; paused && !e.gone && !e.ended {
 		ring(e.bell.sleep)
 		fault("rouse.rung")
 	}

@@ -23,6 +23,7 @@ func TestRousedReceiverSleepsAgain(t *testing.T) {
 	asleep := func() bool { return atomic.LoadUint32(to.Reader.own.sleep)&1 == 1 && to.Reader.asleep.Load() }
 	for range 3 {
 		r.eventually("the receiver sleeps", asleep)
+		time.Sleep(2 * rousePause)
 		rings := atomic.LoadUint32(to.Reader.own.sleep) >> 1
 		from.Writer.Rouse("image", 8)
 		if now := atomic.LoadUint32(to.Reader.own.sleep) >> 1; now == rings {
@@ -78,12 +79,21 @@ func TestRouseLeavesOthersAsleep(t *testing.T) {
 	if rings() != before {
 		t.Fatal("the receiver was woken by a copy that Rouse is for")
 	}
+	time.Sleep(2 * rousePause)
 	from.Writer.fill("image", make([]byte, 2*rouseBefore), [][]byte{make([]byte, rouseBefore/2), make([]byte, 3*rouseBefore/2)})
 	if rings() == before {
 		t.Fatal("a long copy does not wake the receiver")
 	}
 	r.send(from, "image", make([]byte, 4*rouseBefore), Header{})
 	r.eventually("the receiver sleeps again", asleep)
+	before = rings()
+	from.Writer.mu.Lock()
+	from.Writer.outputs["image"].latest = time.Now().Add(time.Minute)
+	from.Writer.mu.Unlock()
+	from.Writer.Rouse("image", 8)
+	if rings() != before {
+		t.Fatal("the receiver of a message just now was woken early")
+	}
 
 	second := r.open(r.join("second"))
 	r.connect(from.member(r), "image", second.member(r), "in", 10, DropOldest)

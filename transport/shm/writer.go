@@ -39,6 +39,7 @@ type output struct {
 	turn   sync.Mutex
 	edges  []*outEdge // replaced, never changed in place
 	closed bool
+	latest time.Time // of the last message to a single receiver
 }
 
 // outEdge is the producer's end of an edge.
