@@ -49,6 +49,9 @@ func killedAt(t *testing.T, program, point string) {
 	failing("start", "stream.yml", "--name", "first", "--detach")
 	answered := s.call(ws.MethodParamSet, ws.Param{Dataflow: "first", Node: "sink", Key: "k", Value: json.RawMessage("7")}, nil) == nil
 	s.dora("up")
+	// What was asked for may lead to the place only now, while `up` found everything alive.
+	time.Sleep(500 * time.Millisecond)
+	s.dora("up")
 	s.settled()
 	if answered && string(s.params("first", "sink")["k"]) != "7" {
 		t.Errorf("a parameter was answered and is %s", s.params("first", "sink")["k"])
