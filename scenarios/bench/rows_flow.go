@@ -253,7 +253,7 @@ func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy f
 			comparison{subject: ours, peer: realBig, atLeast: true},
 			// Like with like: the copy that nobody reads, and the one that is read meanwhile.
 			comparison{subject: oursUnread, peer: memcpyFloor, limit: memcpy, atLeast: true, tableOnly: floats},
-			comparison{subject: ours, peer: sharedFloor, limit: memcpy, atLeast: true, tableOnly: floats},
+			comparison{subject: ours, peer: sharedFloor, limit: memcpy, atLeast: true, tableOnly: true},
 			comparison{subject: ours, peer: memcpyFloor, atLeast: true})
 	}
 	return r
