@@ -69,7 +69,7 @@ func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) e
 			return err
 		}
 	}
-	if data != nil {
+	if data != nil && n.shared != nil {
 		n.rouse(output, int(data.Data().SizeInBytes()))
 	}
 	s := scratches.Get().(*scratch)

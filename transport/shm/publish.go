@@ -221,6 +221,7 @@ func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 			w.mu.Lock()
 			w.rouse(output)
 			w.mu.Unlock()
+			before = 0
 		}
 		before -= len(p)
 		b = b[copy(b, p):]
