@@ -106,6 +106,7 @@ func (h *site) checkMemory(peaks map[string]int64) {
 
 // logLine is a line of a log file.
 type logLine struct {
+	At                       time.Time `json:"ts"`
 	Node, Stream, Msg, Level string
 	Fields                   map[string]string
 }
