@@ -174,7 +174,21 @@ func (s *Shim) collector(l *link.Load, spec *link.Node, router *route.Router) *n
 				s.liveLine(line)
 			}
 		},
+		Heard: func() bool { return router.Hears(spec.ID) || s.wantsLines() },
 	})
+}
+
+// wantsLines says whether a daemon is connected that wants log lines as they come.
+func (s *Shim) wantsLines() bool {
+	s.mu.Lock()
+	ss := s.session
+	s.mu.Unlock()
+	if ss == nil {
+		return false
+	}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.logs
 }
 
 // liveLine hands a log line to the daemon, if one is connected.

@@ -160,9 +160,13 @@ func numbered(t *testing.T, what string, lines []logLine, count int) (missing in
 	return missing
 }
 
-// TestFloodOfOneNode: 100,000 lines per second from one node cost the daemon and the shim
-// little memory, arrive as fast as by cat into a file, and every line is in its file or
-// counted. As fast as it can go is only measured.
+// catShare is the part of the throughput of cat that a node's lines have on their way into
+// the log file, each with its time and its node: twelve times the bytes.
+const catShare = 0.2
+
+// TestFloodOfOneNode: 100,000 lines per second from one node, and as many as it can print,
+// cost the daemon and the shim little memory, arrive not much slower than by cat into a file,
+// and every line is in its file or counted.
 func TestFloodOfOneNode(t *testing.T) {
 	seconds := 2
 	if soak() {
@@ -174,15 +178,19 @@ func TestFloodOfOneNode(t *testing.T) {
 	}{{"100,000 lines/s", seconds * 100_000, 100_000}, {"as fast as it goes", seconds * 200_000, 0}} {
 		plain := intoFile(t, c.count, c.rate)
 		h := newSite(t)
-		dir := h.start(fmt.Sprintf("nodes:\n  - {id: n, path: testnode, args: \"init append=%s/begin:x lines=%d:%d append=%s/end:x\"}\n", h.dir, c.count, c.rate, h.dir))
+		dir := h.start(fmt.Sprintf("nodes:\n  - {id: n, path: testnode, args: \"init append=%s/begin:x lines=%d:%d\"}\n", h.dir, c.count, c.rate))
 		peaks := map[string]int64{}
 		h.eventually(5*time.Minute, "the node has ended", func() bool { return h.status() == "Finished" }, peaks)
-		took := modified(t, filepath.Join(h.dir, "end")).Sub(modified(t, filepath.Join(h.dir, "begin")))
+		took := modified(t, filepath.Join(dir, "log_n.jsonl")).Sub(modified(t, filepath.Join(h.dir, "begin")))
 		missing := numbered(t, "file", h.fileLines(dir, "n"), c.count)
 		ratio := float64(plain) / float64(took)
 		t.Logf("%s: %d lines in %v (%.0f/s), by cat into a file %v: %.2f of its throughput; %d lines lost and counted",
 			c.what, c.count, took.Round(time.Millisecond), float64(c.count)/took.Seconds(), plain.Round(time.Millisecond), ratio, missing)
-		if c.rate > 0 && ratio < 0.2 {
+		least := catShare / 3 // others may use the processor meanwhile
+		if soak() {
+			least = catShare
+		}
+		if ratio < least {
 			t.Errorf("the throughput is %.2f of cat's", ratio)
 		}
 		h.checkMemory(peaks)

@@ -3,9 +3,11 @@ package nodelog
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dora-go/dora/transport/link"
 )
@@ -25,6 +27,9 @@ type Config struct {
 	// Line gets every line, kept or not, in order, never two at once. raw is the line as
 	// text with its end, if it had one, and may be held on to. It must not block.
 	Line func(l link.LogLine, raw []byte, kept bool)
+	// Heard says whether Line has anybody to tell; it is asked once for what one read of a
+	// pipe gave. Nil: always.
+	Heard func() bool
 	// Warn tells the user something about the file.
 	Warn func(text string)
 	Now  func() time.Time
@@ -35,8 +40,9 @@ type Collector struct {
 	cfg  Config
 	file *file
 
-	mu   sync.Mutex // order of lines of both streams
-	tail []string   // last lines of stderr, of the running generation
+	mu    sync.Mutex // order of lines of both streams
+	tail  tail       // of stderr, of the running generation
+	batch batch
 }
 
 // New returns a Collector; Close ends it. The file is made by the first line, or by Touch.
@@ -60,7 +66,7 @@ const foreignBytes = 4 << 20
 // Start drains both pipes of a generation until their ends.
 func (c *Collector) Start(generation uint64, stdout, stderr *os.File) *Output {
 	c.mu.Lock()
-	c.tail = nil
+	c.tail.n = 0
 	c.mu.Unlock()
 	o := &Output{done: make(chan struct{}), files: [2]*os.File{stdout, stderr}}
 	o.working.Store(2)
@@ -84,7 +90,26 @@ func (c *Collector) drain(generation uint64, stream string, f *os.File, o *Outpu
 	s := splitter{emit: func(line []byte, skipped int, ended bool) {
 		c.line(generation, stream, line, skipped, ended)
 	}}
-	s.read(&counted{f, o}, c.file.flush)
+	r := &counted{f, o}
+	buf := make([]byte, readSize)
+	for {
+		n, err := r.Read(buf)
+		c.mu.Lock()
+		c.begin(stream)
+		s.feed(buf[:n])
+		if err != nil {
+			s.flush(false)
+		}
+		c.put()
+		c.mu.Unlock()
+		if err != nil {
+			break
+		}
+		if n == len(buf) && n < floodSize { // it prints a lot: fewer reads, and fewer waits for them
+			buf = make([]byte, floodSize)
+			growPipe(f)
+		}
+	}
 	o.working.Add(-1) // the last read has counted itself
 }
 
@@ -127,40 +152,99 @@ func (o *Output) Wait(patience time.Duration) {
 	<-o.done
 }
 
-func (c *Collector) line(generation uint64, stream string, line []byte, skipped int, ended bool) {
-	text := clean(line, skipped)
-	l := Parse(text, c.cfg.Now())
-	l.Node, l.Generation, l.Stream = c.cfg.Node, generation, stream
-	raw := text
-	if ended {
-		raw += "\n"
+// batch is what one read gave: all its lines have one time, and go to the file at once.
+type batch struct {
+	at    time.Time
+	heard bool // somebody wants the lines as such
+	head  []byte
+	lines []byte // encoded, not yet queued
+	count int
+}
+
+// begin makes ready for the lines of one read. c.mu is held, also for line and put.
+func (c *Collector) begin(stream string) {
+	b := &c.batch
+	b.at = c.cfg.Now()
+	b.heard = c.cfg.Heard == nil || c.cfg.Heard()
+	b.head = appendHead(b.head[:0], &link.LogLine{At: b.at, Level: Raw, Node: c.cfg.Node, Stream: stream})
+}
+
+// put hands the encoded lines to the file.
+func (c *Collector) put() {
+	if c.batch.count > 0 {
+		c.file.put(c.batch.lines, c.batch.count)
+		c.batch.lines, c.batch.count = c.batch.lines[:0], 0
+		if cap(c.batch.lines) > spareBytes {
+			c.batch.lines = nil
+		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+}
+
+// line takes one line. Most are plain text that nobody listens to: those are copied into
+// the file's form and nothing else.
+func (c *Collector) line(generation uint64, stream string, line []byte, skipped int, ended bool) {
+	b := &c.batch
+	if !b.heard && skipped == 0 && plain(line) && !structured(line) {
+		if stream == "stderr" {
+			c.tail.add(line)
+		}
+		if Passes(Raw, c.cfg.MinLevel) {
+			b.lines = append(b.lines, b.head...)
+			b.lines = append(b.lines, line...)
+			b.lines = append(b.lines, plainEnd...)
+			c.counted()
+		}
+		return
+	}
+	text := clean(line, skipped)
+	l := Parse(text, b.at)
+	l.Node, l.Generation, l.Stream = c.cfg.Node, generation, stream
 	if stream == "stderr" {
-		c.keepTail(text)
+		c.tail.add([]byte(text))
 	}
 	kept := Passes(l.Level, c.cfg.MinLevel)
 	if kept {
-		c.file.put(&l)
+		b.lines = appendLine(b.lines, &l)
+		c.counted()
 	}
-	c.cfg.Line(l, []byte(raw), kept)
+	if b.heard {
+		raw := text
+		if ended {
+			raw += "\n"
+		}
+		c.cfg.Line(l, []byte(raw), kept)
+	}
 }
 
-func (c *Collector) keepTail(text string) {
-	if len(text) > tailBytes {
-		text = text[:tailBytes]
-		for len(text) > 0 && text[len(text)-1]&0xC0 == 0x80 {
-			text = text[:len(text)-1]
-		}
-		if n := len(text); n > 0 && text[n-1] >= 0xC0 {
-			text = text[:n-1]
+// counted notes a line in the batch, which is queued in pieces.
+func (c *Collector) counted() {
+	if c.batch.count++; len(c.batch.lines) >= pieceBytes {
+		c.put()
+	}
+}
+
+// tail keeps the last lines of stderr.
+type tail struct {
+	lines [tailLines][]byte
+	n     int // lines so far
+}
+
+func (t *tail) add(line []byte) {
+	i := t.n % tailLines
+	t.lines[i] = append(t.lines[i][:0], line[:min(len(line), tailBytes+1)]...)
+	t.n++
+}
+
+// text is a line, cut between runes.
+func (t *tail) text(i int) string {
+	line := t.lines[i%tailLines]
+	if len(line) > tailBytes {
+		line = line[:tailBytes]
+		for i := 0; i < utf8.UTFMax && len(line) > 0 && !utf8.FullRune(line[len(line)-min(len(line), utf8.UTFMax):]); i++ {
+			line = line[:len(line)-1]
 		}
 	}
-	if len(c.tail) == tailLines {
-		c.tail = append(c.tail[:0:0], c.tail[1:]...)
-	}
-	c.tail = append(c.tail, text)
+	return strings.ToValidUTF8(string(line), "")
 }
 
 // Tail returns the last lines that the generation wrote to stderr: at most 20, each of at
@@ -168,7 +252,11 @@ func (c *Collector) keepTail(text string) {
 func (c *Collector) Tail() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]string(nil), c.tail...)
+	var out []string
+	for i := max(0, c.tail.n-tailLines); i < c.tail.n; i++ {
+		out = append(out, c.tail.text(i))
+	}
+	return out
 }
 
 // Sync waits until every line so far is in the file, as long as something is written at

@@ -5,15 +5,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/dora-go/dora/transport/link"
 )
 
 const (
 	// queueBytes bounds what waits for the disk, per node.
 	queueBytes = 2 << 20
-	// spareBytes of a queue that was written are kept for the next one.
-	spareBytes = 256 << 10
+	// spareBytes of a queue that was written are kept for the next one, more only in a flood.
+	spareBytes = 512 << 10
+	// pieceBytes of encoded lines are queued at once.
+	pieceBytes = 64 << 10
 	// stallPatience is how long a node's output may wait for a full queue to move.
 	stallPatience = 250 * time.Millisecond
 	// DefaultRotated is the number of rotated files that are kept.
@@ -37,16 +37,17 @@ type file struct {
 	room    chan struct{}
 	queue   []byte
 	writing bool
-	lost    uint64 // since the last line that was written
+	lost    uint64 // behind what is queued
 	stalled bool
 	closed  bool
 	done    chan struct{}
 	written atomic.Uint64 // bytes so far
 
 	// Of the writer alone.
-	f      *os.File
-	size   int64
-	failed bool // a warning was given for this episode
+	f       *os.File
+	size    int64
+	failed  bool   // a warning was given for this episode
+	missing uint64 // lines that could not be written, before the next ones
 	// lines written so far, in all files; only kept where there is a limit. counted: those
 	// of an earlier shim are part of it.
 	lines   uint64
@@ -64,21 +65,24 @@ func newFile(path, node string, limit int64, rotated int, warn func(string)) *fi
 	return w
 }
 
-// put queues one line. It waits for room at most once per stall.
-func (w *file) put(l *link.LogLine) {
-	size := encodedSize(l)
+// put queues encoded lines, or none of them. It waits for room at most once per stall.
+func (w *file) put(lines []byte, count int) {
 	w.mu.Lock()
-	if len(w.queue)+size > queueBytes && len(w.queue) > 0 && !w.stalled {
-		w.wait(size)
+	defer w.mu.Unlock()
+	if !w.fitsQueue(len(lines)) && !w.stalled {
+		w.wait(len(lines))
 	}
-	if w.closed || (len(w.queue) > 0 && len(w.queue)+size > queueBytes) {
-		w.lost++
-		w.mu.Unlock()
+	// What comes behind lost lines is lost too until the writer has taken what is before
+	// them: so it knows where they are missing.
+	if w.closed || w.lost > 0 || !w.fitsQueue(len(lines)) {
+		w.lost += uint64(count)
 		return
 	}
-	w.queue = appendLine(w.queue, l)
-	w.mu.Unlock()
+	w.queue = append(w.queue, lines...)
+	w.more.Signal()
 }
+
+func (w *file) fitsQueue(n int) bool { return len(w.queue) == 0 || len(w.queue)+n <= queueBytes }
 
 // wait blocks until n bytes fit, for stallPatience at most; then the disk counts as
 // stalled until the writer has taken something.
@@ -86,7 +90,7 @@ func (w *file) wait(n int) {
 	timer := time.NewTimer(stallPatience)
 	defer timer.Stop()
 	w.more.Signal()
-	for len(w.queue) > 0 && len(w.queue)+n > queueBytes && !w.closed {
+	for !w.fitsQueue(n) && !w.closed {
 		w.mu.Unlock()
 		select {
 		case <-w.room:
@@ -97,15 +101,6 @@ func (w *file) wait(n int) {
 			return
 		}
 	}
-}
-
-// flush wakes the writer.
-func (w *file) flush() {
-	w.mu.Lock()
-	if len(w.queue) > 0 {
-		w.more.Signal()
-	}
-	w.mu.Unlock()
 }
 
 // close writes what is queued and ends the writer, waiting at most limit.
@@ -160,12 +155,8 @@ func (w *file) run() {
 		case w.room <- struct{}{}:
 		default:
 		}
-		var failed uint64
-		if len(batch) > 0 || lost > 0 {
-			failed = w.write(batch, lost)
-		}
+		w.write(batch, lost, closed)
 		w.mu.Lock()
-		w.lost += failed
 		w.writing = false
 		w.mu.Unlock()
 		if closed {
@@ -174,8 +165,8 @@ func (w *file) run() {
 			}
 			return
 		}
-		if spare = batch; cap(spare) > spareBytes {
-			spare = nil
+		if spare = batch; cap(spare) > spareBytes && len(spare) < cap(spare)/16 {
+			spare = nil // the flood is over
 		}
 	}
 }

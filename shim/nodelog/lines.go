@@ -2,8 +2,8 @@ package nodelog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,8 +12,14 @@ import (
 // length is told.
 const MaxLine = 1 << 20
 
-// readSize is the size of one read. A pipe holds 64 KiB; an idle node should cost little.
-const readSize = 16 << 10
+const (
+	// readSize is the size of one read; an idle node should cost little.
+	readSize = 16 << 10
+	// floodSize is that of a node that filled the former. Its pipe then holds pipeSize: one
+	// of 64 KiB, as they are, is full again before the reader has come back.
+	floodSize = 64 << 10
+	pipeSize  = 256 << 10
+)
 
 // splitter cuts a stream into lines.
 type splitter struct {
@@ -60,21 +66,6 @@ func (s *splitter) flush(ended bool) {
 	}
 }
 
-// read drains r to its end, calling idle after every read's lines.
-func (s *splitter) read(r io.Reader, idle func()) {
-	buf := make([]byte, readSize)
-	for {
-		n, err := r.Read(buf)
-		s.feed(buf[:n])
-		if err != nil {
-			s.flush(false)
-			idle()
-			return
-		}
-		idle()
-	}
-}
-
 // clean makes valid UTF-8 of a line and says what was cut off.
 func clean(line []byte, skipped int) string {
 	line = bytes.TrimSuffix(line, []byte{'\r'})
@@ -86,4 +77,39 @@ func clean(line []byte, skipped int) string {
 	}
 	return strings.ToValidUTF8(string(line), "\uFFFD") +
 		fmt.Sprintf(" [cut: the line has %d bytes]", MaxLine+skipped)
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// plain says that a line is ASCII without anything that JSON escapes. It looks at eight
+// bytes at once.
+func plain(line []byte) bool {
+	for ; len(line) >= 8; line = line[8:] {
+		w := binary.LittleEndian.Uint64(line)
+		quote, slash := w^(ones*'"'), w^(ones*'\\')
+		// The high bit of a byte is set if it is below a space, a quotation mark, a
+		// backslash (each exact up to the first such byte), or no ASCII.
+		if (w|(w-ones*' ')|(quote-ones)|(slash-ones))&highs != 0 {
+			return false
+		}
+	}
+	for _, c := range line {
+		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// structured says that a line may be a JSON object.
+func structured(line []byte) bool {
+	for _, c := range line {
+		if c != ' ' && c != '\t' {
+			return c == '{'
+		}
+	}
+	return false
 }

@@ -344,11 +344,10 @@ func TestStalledDisk(t *testing.T) {
 	w.mu.Lock()
 	w.f = pw
 	w.mu.Unlock()
-	rec := &link.LogLine{Message: strings.Repeat("x", 64<<10)}
+	rec := encode(&link.LogLine{Message: strings.Repeat("x", 64<<10)})
 	begin := time.Now()
 	for range 400 { // 25 MiB
-		w.put(rec)
-		w.flush()
+		w.put(rec, 1)
 	}
 	if d := time.Since(begin); d > 10*stallPatience {
 		t.Errorf("a stalled disk held the output up for %v", d)
@@ -440,7 +439,9 @@ func BenchmarkLine(b *testing.B) {
 			defer c.Close(time.Second)
 			b.ReportAllocs()
 			for b.Loop() {
+				c.begin("stdout")
 				c.line(1, "stdout", []byte(text), 0, true)
+				c.put()
 			}
 		})
 	}

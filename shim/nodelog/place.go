@@ -1,7 +1,6 @@
 package nodelog
 
 import (
-	"bytes"
 	"os"
 	"strconv"
 
@@ -49,7 +48,7 @@ func (w *file) count(f *os.File, size int64) {
 	defer r.Close()
 	for {
 		n, err := r.Read(buf)
-		w.lines += uint64(bytes.Count(buf[:n], []byte{'\n'}))
+		w.lines += countLines(buf[:n])
 		if err != nil {
 			return
 		}

@@ -16,28 +16,47 @@ import (
 	"github.com/dora-go/dora/transport/link"
 )
 
-// write appends lines to the file and returns how many could not be written, those lost
-// before included.
-func (w *file) write(batch []byte, lost uint64) uint64 {
-	if lost > 0 {
-		batch = append(w.notice(lost), batch...)
+// write appends lines to the file, with what tells of lost ones where those are missing:
+// lost are behind the lines. Those that could not be written are told before the next
+// lines, or with the last ones.
+func (w *file) write(lines []byte, lost uint64, last bool) {
+	if len(lines) > 0 {
+		w.writeBehind(lines)
 	}
-	for len(batch) > 0 {
-		n := w.fits(batch)
-		if err := w.append(batch[:n]); err != nil {
+	if w.missing += lost; w.missing > 0 && (lost > 0 || last) {
+		w.writeBehind(nil)
+	}
+}
+
+// writeBehind writes lines behind a notice of those that are missing before them, if any.
+func (w *file) writeBehind(lines []byte) {
+	if w.missing > 0 {
+		lines = append(w.notice(w.missing), lines...)
+		w.missing-- // the notice is no line of the node
+	}
+	total := countLines(lines)
+	if failed := w.writeAll(lines); failed == total {
+		w.missing += failed
+	} else {
+		w.missing = failed
+	}
+}
+
+// writeAll returns how many lines could not be written: then none behind them was either.
+func (w *file) writeAll(lines []byte) uint64 {
+	for len(lines) > 0 {
+		n := w.fits(lines)
+		if err := w.append(lines[:n]); err != nil {
 			w.complain(err)
-			failed := uint64(bytes.Count(batch, []byte{'\n'}))
-			if lost > 0 {
-				failed += lost - 1 // the notice itself is no line of the node
-			}
-			return failed
+			return countLines(lines)
 		}
 		w.failed = false
-		lost = 0
-		batch = batch[n:]
+		lines = lines[n:]
 	}
 	return 0
 }
+
+func countLines(b []byte) uint64 { return uint64(bytes.Count(b, []byte{'\n'})) }
 
 // fits returns how many bytes of whole lines may be written now, rotating first if not
 // even one line fits.
@@ -103,7 +122,7 @@ func (w *file) append(b []byte) error {
 	w.size += int64(n)
 	w.written.Add(uint64(n))
 	if w.limit > 0 {
-		w.lines += uint64(bytes.Count(b, []byte{'\n'}))
+		w.lines += countLines(b)
 	}
 	return nil
 }
@@ -145,31 +164,13 @@ func (w *file) notice(lost uint64) []byte {
 		Fields:  map[string]string{"lost": strconv.FormatUint(lost, 10)}})
 }
 
-// encodedSize is about what a line needs.
-func encodedSize(l *link.LogLine) int {
-	n := 160 + len(l.Message) + len(l.Message)/16
-	for k, v := range l.Fields {
-		n += len(k) + len(v) + 6
-	}
-	return n
-}
-
-func encode(l *link.LogLine) []byte { return appendLine(make([]byte, 0, encodedSize(l)), l) }
+func encode(l *link.LogLine) []byte { return appendLine(nil, l) }
 
 // appendLine appends a line of the file; the order of the keys is part of the format. Nodes
 // may print a lot, so this is done by hand.
 func appendLine(b []byte, l *link.LogLine) []byte {
-	b = append(b, `{"ts":"`...)
-	b = appendTime(b, l.At)
-	b = append(b, `","level":`...)
-	b = appendString(b, l.Level)
-	b = append(b, `,"node":`...)
-	b = appendString(b, l.Node)
-	b = append(b, `,"stream":`...)
-	b = appendString(b, l.Stream)
-	b = append(b, `,"msg":`...)
-	b = appendString(b, l.Message)
-	b = append(b, `,"target":`...)
+	b = appendText(appendHead(b, l), l.Message)
+	b = append(b, `","target":`...)
 	if l.Target == "" {
 		b = append(b, "null"...)
 	} else {
@@ -191,6 +192,22 @@ func appendLine(b []byte, l *link.LogLine) []byte {
 	}
 	return append(b, "}\n"...)
 }
+
+// appendHead appends the beginning of a line, up to its text.
+func appendHead(b []byte, l *link.LogLine) []byte {
+	b = append(b, `{"ts":"`...)
+	b = appendTime(b, l.At)
+	b = append(b, `","level":`...)
+	b = appendString(b, l.Level)
+	b = append(b, `,"node":`...)
+	b = appendString(b, l.Node)
+	b = append(b, `,"stream":`...)
+	b = appendString(b, l.Stream)
+	return append(b, `,"msg":"`...)
+}
+
+// plainEnd is the end of a line without target and fields, behind its text.
+const plainEnd = `","target":null,"fields":null}` + "\n"
 
 // appendTime appends a time as RFC 3339 in UTC with milliseconds. time.AppendFormat takes
 // as long as all the rest of a line.
@@ -226,9 +243,10 @@ var pow10 = [...]int{1, 10, 100, 1000}
 
 // appendString appends s as a JSON string. Only what must be escaped is, and the two line
 // separators that JavaScript does not like.
-func appendString(b []byte, s string) []byte {
+func appendString(b []byte, s string) []byte { return append(appendText(append(b, '"'), s), '"') }
+
+func appendText(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
-	b = append(b, '"')
 	done := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -257,6 +275,5 @@ func appendString(b []byte, s string) []byte {
 		i += size
 		done = i
 	}
-	b = append(b, s[done:]...)
-	return append(b, '"')
+	return append(b, s[done:]...)
 }

@@ -72,6 +72,18 @@ func (r *Router) Line(id string, l link.LogLine, raw []byte) {
 	}
 }
 
+// Hears says whether any line of a node can go to a node.
+func (r *Router) Hears(id string) bool {
+	n := r.nodes[id]
+	if n == nil {
+		return false
+	}
+	return n.outputs[n.spec.SendStdoutAs].heard() || n.outputs[n.spec.SendLogsAs].heard() || r.wanted(n, "error")
+}
+
+// heard says whether anybody would see a message of the output.
+func (o *output) heard() bool { return o != nil && (len(o.consumers) > 0 || o.tapped.Load()) }
+
 // wanted says whether any input asked for such a line of n.
 func (r *Router) wanted(n *node, level string) bool {
 	for _, in := range r.loggers {
@@ -124,7 +136,7 @@ func optional(s string) *string {
 
 // publishText sends text on an output of the router's own making.
 func (r *Router) publishText(o *output, text string) {
-	if len(o.consumers) == 0 {
+	if !o.heard() {
 		return
 	}
 	if m := r.textMessage(text); m != nil {

@@ -1,0 +1,133 @@
+package nodelog
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dora-go/dora/transport/link"
+)
+
+// FuzzPlain: plain lines are those that JSON takes as they are.
+func FuzzPlain(f *testing.F) {
+	for _, s := range []string{"", "line 17", "eight  8", "a quote\" here", `back\slash`, "tab\there", "del \x7f", "é", "\xff", "1234567\x1f", "12345678\x00"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		want := string(appendText(nil, string(line))) == string(line) && bytes.IndexFunc(line, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+		if got := plain(line); got != want {
+			t.Fatalf("%q: %v", line, got)
+		}
+	})
+}
+
+// TestUnheardLines: the file is the same whether somebody listens to the lines or not.
+func TestUnheardLines(t *testing.T) {
+	var out []byte
+	for _, s := range []string{"", "plain", strings.Repeat("long ", 40_000), "carriage\r", `{"level":"info","message":"x","k":1}`, `  {"level":"warn","msg":"y"}`,
+		"{ no json", "quote \" and \\", "ünï", "bad \xff", "nul \x00", "del \x7f", strings.Repeat("x", MaxLine+10)} {
+		out = append(append(out, s...), '\n')
+	}
+	out = append(out, "no end"...)
+	for _, minimum := range []string{"", "info"} {
+		var files [2][]byte
+		for i, heard := range []bool{true, false} {
+			c := newCapture(t, Config{MinLevel: minimum, Heard: func() bool { return heard }})
+			c.print(t, out, nil)
+			c.print(t, nil, out)
+			if n := len(c.lines); heard != (n > 0) {
+				t.Errorf("heard %v: %d lines were told", heard, n)
+			}
+			if got := c.Tail(); len(got) != 14 || got[1] != "plain" || got[9] != "bad \uFFFD" || got[13] != "no end" || len(got[2]) != tailBytes {
+				t.Errorf("the tail is %.100q", got)
+			}
+			var err error
+			if files[i], err = os.ReadFile(filepath.Join(c.dir, "log_n.jsonl")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(files[0], files[1]) || len(files[0]) < 100 {
+			t.Errorf("minimum %q: %d and %d bytes", minimum, len(files[0]), len(files[1]))
+		}
+	}
+}
+
+// TestLostLinesAreToldWhereTheyAre: what a stalled disk cost is behind what was queued.
+func TestLostLinesAreToldWhereTheyAre(t *testing.T) {
+	w := newFile("", "n", 0, 0, func(text string) { t.Error(text) })
+	r, stalled, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.f = stalled
+	w.mu.Unlock()
+	piece := func(i int) []byte {
+		return encode(&link.LogLine{Message: fmt.Sprintf("line %d %s", i, strings.Repeat("x", 128<<10))})
+	}
+	const pieces = 60
+	for i := range pieces {
+		w.put(piece(i), 1)
+	}
+	seen := make(chan []byte)
+	go func() { // the disk works again
+		raw, _ := io.ReadAll(r)
+		seen <- raw
+	}()
+	w.close(5 * time.Second)
+	raw := <-seen
+	next, told := 0, 0
+	for line := range bytes.Lines(raw) {
+		if _, after, ok := bytes.Cut(line, []byte(`"lost":"`)); ok {
+			var n int
+			if _, err := fmt.Sscanf(string(after), "%d", &n); err != nil {
+				t.Fatal(err)
+			}
+			next, told = next+n, told+n
+			continue
+		}
+		if !bytes.Contains(line, fmt.Appendf(nil, `"line %d x`, next)) {
+			t.Fatalf("%.120q where line %d should be", line, next)
+		}
+		next++
+	}
+	if told == 0 || next < pieces {
+		t.Errorf("%d lines, of which %d lost", next, told)
+	}
+}
+
+// BenchmarkFlood: lines of a node that prints as fast as it can, from the pipe to the file.
+func BenchmarkFlood(b *testing.B) {
+	b.ReportAllocs()
+	c := New(Config{Node: "n", Dir: b.TempDir(), Now: time.Now, Warn: func(s string) { b.Error(s) }, Heard: func() bool { return false }})
+	stdout, w, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stderr, w2, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	w2.Close()
+	o := c.Start(1, stdout, stderr)
+	var buf []byte
+	for i := range 1000 {
+		buf = fmt.Appendf(buf, "line %d\n", i+1_000_000)
+	}
+	b.SetBytes(int64(len(buf)) / 1000)
+	b.ResetTimer()
+	for i := 0; i < b.N; i += 1000 {
+		if _, err := w.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w.Close()
+	o.Wait(time.Minute)
+	c.Close(time.Minute)
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package nodelog
+
+import "os"
+
+func growPipe(*os.File) {}
