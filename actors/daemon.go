@@ -176,6 +176,18 @@ func (d *Daemon) find(uuid string) (*flow, error) {
 	return f, nil
 }
 
+// findNode returns the dataflow, if it has that node.
+func (d *Daemon) findNode(uuid, node string) (*flow, error) {
+	f, err := d.find(uuid)
+	if err != nil {
+		return nil, err
+	}
+	if f.nodes[node] == nil {
+		return nil, fmt.Errorf("node %s of dataflow %s: %w; it has %s", node, uuid, ErrUnknownNode, f.nodeList())
+	}
+	return f, nil
+}
+
 // Start accepts a dataflow; it returns when that is journaled, or with an error when
 // nothing was started.
 func (d *Daemon) Start(ctx context.Context, r StartRequest) error {
@@ -336,12 +348,9 @@ func (d *Daemon) orderNode(ctx context.Context, uuid, node string, order events.
 		return err
 	}
 	defer done()
-	f, err := d.find(uuid)
+	f, err := d.findNode(uuid, node)
 	if err != nil {
 		return err
-	}
-	if f.nodes[node] == nil {
-		return fmt.Errorf("node %s of dataflow %s: %w; it has %s", node, uuid, ErrUnknownNode, f.nodeList())
 	}
 	answer := make(chan error, 1)
 	return f.askNode(ctx, node, answer, stopNodeMsg{order: order, command: command, reply: func(err error) { answer <- err }})

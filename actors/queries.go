@@ -273,12 +273,9 @@ func (d *Daemon) Reload(ctx context.Context, uuid, node, operator string) error 
 		return err
 	}
 	defer done()
-	f, err := d.find(uuid)
+	f, err := d.findNode(uuid, node)
 	if err != nil {
 		return err
-	}
-	if f.nodes[node] == nil {
-		return fmt.Errorf("node %s of dataflow %s: %w; it has %s", node, uuid, ErrUnknownNode, f.nodeList())
 	}
 	answer := make(chan *link.Reply, 1)
 	cmd := link.Command{Deliver: &link.Deliver{Node: node, Event: "reload", Operator: operator}}

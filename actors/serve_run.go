@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/dora-go/dora/transport/ws"
 )
@@ -49,12 +48,9 @@ func accepted(uuid string) ws.Ordered { return ws.Ordered{UUID: uuid, Delivered:
 
 // Params are the parameters of a node.
 func (d *Daemon) Params(uuid, node string) (map[string]json.RawMessage, error) {
-	f, err := d.find(uuid)
+	f, err := d.findNode(uuid, node)
 	if err != nil {
 		return nil, err
-	}
-	if f.nodes[node] == nil {
-		return nil, fmt.Errorf("node %s of dataflow %s: %w; it has %s", node, uuid, ErrUnknownNode, f.nodeList())
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

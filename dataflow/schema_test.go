@@ -99,6 +99,13 @@ func TestSchema(t *testing.T) {
 // TestSchemaNamesTheFault: single mistakes are found, where they are.
 func TestSchemaNamesTheFault(t *testing.T) {
 	s := compiledSchema(t)
+	places := map[string]string{
+		"nodes:>node:":                      "missing property 'nodes'",
+		"path: x>pathh: x":                  "at '/nodes/0': additional properties 'pathh' not allowed",
+		"a/o>ao":                            "at '/nodes/0/inputs/i",
+		"5MB>5XB":                           "at '/nodes/0/max_log_size'",
+		"path: x>restart_policy: sometimes": "at '/nodes/0/restart_policy': value must be one of",
+	}
 	const good = "nodes: [{id: a, path: x, inputs: {i: {source: a/o, queue_size: 1}}, outputs: [o], max_log_size: 5MB}]"
 	for _, change := range []string{"", "nodes:>node:", "id:>idd:", "path: x>pathh: x", "id: a>id: a/b", "id: a>id: dora", "id: a>id: .a", "source:>sauce:", "a/o>ao",
 		"queue_size: 1>queue_size: -1", "[o]>[/o]", "[o]>[1]", "5MB>5XB", "path: x>restart_delay: -1", "path: x>restart_policy: sometimes", "path: x>max_rotated_files: 101",
@@ -112,8 +119,12 @@ func TestSchemaNamesTheFault(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Validate(doc); (err == nil) != (change == "") {
+		err = s.Validate(doc)
+		if (err == nil) != (change == "") {
 			t.Errorf("%q: %v", change, err)
+		}
+		if want := places[change]; err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", change, err, want)
 		}
 	}
 }
