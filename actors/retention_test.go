@@ -66,11 +66,11 @@ func TestOldHistoryBecomesASummary(t *testing.T) {
 				t.Errorf("after a week %s has %d events, the first is %s", stream, n, kind)
 			}
 		}
-		want := cl.c.List(ctx)
+		want := cl.c.List(ctx, false)
 		check := func(when string) {
 			t.Helper()
 			time.Sleep(time.Minute)
-			got := cl.c.List(ctx)
+			got := cl.c.List(ctx, false)
 			if len(got) != 1 || got[0].Status != want[0].Status || got[0].EndedAt != want[0].EndedAt || got[0].Nodes != 2 {
 				t.Errorf("%s the list is %+v, it was %+v", when, got, want)
 			}

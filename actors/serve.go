@@ -19,7 +19,7 @@ func (c *Coordinator) Serve(s *ws.Server) {
 		if !q.At.IsZero() {
 			return c.ListAt(ctx, q.At)
 		}
-		return c.List(ctx), nil
+		return c.List(ctx, q.Brief), nil
 	})
 	handle(s, ws.MethodEvents, func(ctx context.Context, q ws.EventsQuery) (any, error) { return c.Events(ctx, q) })
 	handle(s, ws.MethodNodes, c.serveNodes)
@@ -196,9 +196,12 @@ func (c *Coordinator) serveDaemons(s *ws.Server) {
 // usagePatience is how long a list waits for numbers that only daemons have.
 const usagePatience = time.Second
 
-// List are all dataflows, the oldest first, with what daemons can measure.
-func (c *Coordinator) List(ctx context.Context) []ws.Dataflow {
-	usage := c.usage(ctx)
+// List are all dataflows, the oldest first; unless brief, with what daemons can measure.
+func (c *Coordinator) List(ctx context.Context, brief bool) []ws.Dataflow {
+	var usage map[string]ws.Dataflow
+	if !brief {
+		usage = c.usage(ctx)
+	}
 	out := []ws.Dataflow{}
 	for _, w := range c.all() {
 		s, v := w.get()

@@ -90,7 +90,7 @@ func TestStopOnADiskWithoutAByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rows := again.List(ctx); len(rows) != 1 || rows[0].Status != "Finished" {
+		if rows := again.List(ctx, false); len(rows) != 1 || rows[0].Status != "Finished" {
 			t.Errorf("a replay shows %+v", rows)
 		}
 		if err := again.Close(); err != nil {

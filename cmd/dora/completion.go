@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dora-go/dora/transport/ws"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -178,7 +179,7 @@ func completionFlows(cmd *cobra.Command) (flows []*flow, ctx context.Context, do
 			return nil, ctx, done
 		}
 	}
-	known, err := findFlows(ctx, t)
+	known, err := findFlows(ctx, t, ws.ListQuery{Brief: true})
 	if err != nil {
 		return nil, ctx, done
 	}

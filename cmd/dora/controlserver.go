@@ -27,7 +27,13 @@ func newControlServer(r *runner) *controlServer {
 	return c
 }
 
-func (c *controlServer) list(ctx context.Context, _ *ws.Session, _ json.RawMessage) (any, error) {
+func (c *controlServer) list(ctx context.Context, _ *ws.Session, raw json.RawMessage) (any, error) {
+	var q ws.ListQuery
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &q); err != nil {
+			return nil, ws.Errorf(ws.CodeBadRequest, "parameters of %s: %v", ws.MethodList, err)
+		}
+	}
 	flows, err := c.r.daemon.Dataflows(ctx)
 	if err != nil {
 		return nil, err

@@ -86,7 +86,7 @@ func down(ctx context.Context, cmd *cobra.Command, t *target) error {
 // stopAll stops every dataflow and waits for their ends.
 func stopAll(ctx context.Context, c *ws.Client) error {
 	var flows []ws.Dataflow
-	if err := c.Call(ctx, ws.MethodList, struct{}{}, &flows); err != nil {
+	if err := c.Call(ctx, ws.MethodList, ws.ListQuery{Brief: true}, &flows); err != nil {
 		return err
 	}
 	var wg sync.WaitGroup

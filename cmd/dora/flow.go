@@ -43,14 +43,15 @@ func (f *flow) call(ctx context.Context, method string, params, out any) error {
 }
 
 // findFlows are all dataflows that the coordinator or a record of a `dora run` knows, the
-// oldest first. errNothingFound: there is neither a coordinator nor a record.
-func findFlows(ctx context.Context, t *target) ([]*flow, error) {
+// oldest first. An error that is errNoCoordinator: there is neither a coordinator nor a
+// record.
+func findFlows(ctx context.Context, t *target, q ws.ListQuery) ([]*flow, error) {
 	records, err := runRecords()
 	if err != nil {
 		return nil, err
 	}
 	var known []ws.Dataflow
-	err = t.call(ctx, ws.MethodList, struct{}{}, &known)
+	err = t.call(ctx, ws.MethodList, q, &known)
 	if err != nil && !errors.Is(err, errNoCoordinator) {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func findFlows(ctx context.Context, t *target) ([]*flow, error) {
 		flows = append(flows, &flow{Dataflow: d, t: t})
 	}
 	for _, r := range records {
-		f, err := runFlow(ctx, r)
+		f, err := runFlow(ctx, r, q)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "warning:", err)
 			continue
@@ -77,10 +78,10 @@ func findFlows(ctx context.Context, t *target) ([]*flow, error) {
 
 // runFlow is the dataflow of a `dora run`: from the run while it lives, else from its
 // record.
-func runFlow(ctx context.Context, r *runRecord) (*flow, error) {
+func runFlow(ctx context.Context, r *runRecord, q ws.ListQuery) (*flow, error) {
 	if r.live {
 		var of []ws.Dataflow
-		err := callRun(ctx, r, ws.MethodList, struct{}{}, &of)
+		err := callRun(ctx, r, ws.MethodList, q, &of)
 		if err == nil && len(of) == 1 {
 			return &flow{Dataflow: of[0], run: r}, nil
 		}
@@ -114,7 +115,7 @@ type choice struct {
 // or more) or name. Without any, a terminal shows a picker; else the only running one is
 // taken, and named on stderr. It is nil if the user turned away from the picker.
 func chooseFlow(ctx context.Context, t *target, ref string, c choice) (*flow, error) {
-	flows, err := findFlows(ctx, t)
+	flows, err := findFlows(ctx, t, ws.ListQuery{Brief: true})
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func statusMatches(want, status string) bool {
 // listDataflows are the dataflows that run, and those that ended within the last day (all:
 // whenever they ended).
 func listDataflows(ctx context.Context, t *target, all bool) ([]ws.Dataflow, error) {
-	flows, err := findFlows(ctx, t)
+	flows, err := findFlows(ctx, t, ws.ListQuery{})
 	if err != nil {
 		return nil, err
 	}

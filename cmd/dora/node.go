@@ -51,7 +51,7 @@ func listNodes(cmd *cobra.Command, d *dataflowFlag) ([]ws.Node, error) {
 	if err := d.t.resolve(cmd); err != nil {
 		return nil, err
 	}
-	flows, err := findFlows(cmd.Context(), &d.t)
+	flows, err := findFlows(cmd.Context(), &d.t, ws.ListQuery{Brief: true})
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func (h *health) ask(ctx context.Context, t *target) error {
 	if err := c.Call(ctx, ws.MethodDaemons, ws.DaemonsQuery{Ping: true}, &h.Daemons); err != nil {
 		return err
 	}
-	if err := c.Call(ctx, ws.MethodList, struct{}{}, &h.flows); err != nil {
+	if err := c.Call(ctx, ws.MethodList, ws.ListQuery{Brief: true}, &h.flows); err != nil {
 		return err
 	}
 	for _, d := range h.flows {

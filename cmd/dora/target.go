@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,10 +27,13 @@ const (
 	defaultPort = 6013
 )
 
-// target says where the coordinator of a command is.
+// target says where the coordinator of a command is. Calls share one connection.
 type target struct {
 	addr string
 	port uint16
+
+	mu   sync.Mutex
+	conn *ws.Client // nil: not made yet
 }
 
 // addFlags gives a command the flags that every command to a coordinator has; their
@@ -151,12 +155,31 @@ func (t *target) noCoordinator() error {
 
 // call makes one call to the coordinator.
 func (t *target) call(ctx context.Context, method string, params, out any) error {
-	c, err := t.dial(ctx)
+	c, err := t.connection(ctx)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	return c.Call(ctx, method, params, out)
+}
+
+// connection is the one that the calls of this command share. It ends with the process.
+func (t *target) connection(ctx context.Context) (*ws.Client, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn != nil {
+		select {
+		case <-t.conn.Done(): // another coordinator may be there now
+			t.conn.Close()
+			t.conn = nil
+		default:
+			return t.conn, nil
+		}
+	}
+	c, err := t.dial(ctx)
+	if err == nil {
+		t.conn = c
+	}
+	return c, err
 }
 
 // redialFor is how long a command that waits stands the absence of the coordinator.

@@ -220,9 +220,11 @@ type LogLine struct {
 	Raw  string `json:"raw"`
 }
 
-// ListQuery asks for dataflows; with At, as they were at that time.
+// ListQuery asks for dataflows; with At, as they were at that time; with Brief, without what
+// has to be measured (CPU and memory are 0 then), which takes a question to every daemon.
 type ListQuery struct {
-	At time.Time `json:"at,omitzero"`
+	At    time.Time `json:"at,omitzero"`
+	Brief bool      `json:"brief,omitempty"`
 }
 
 // EventsQuery asks for events of the coordinator's journal, in which the facts of daemons
