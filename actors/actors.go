@@ -178,6 +178,7 @@ type StopRequest struct {
 	Grace time.Duration // zero: DefaultStopGrace
 	Force bool          // SIGKILL at once
 	Order string        // as in StartRequest
+	Asked *events.Asked // for a Coordinator
 }
 
 // States of a dataflow in DataflowInfo.Status.

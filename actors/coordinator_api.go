@@ -27,6 +27,7 @@ type WantRequest struct {
 	AllowShell, UV, Debug bool
 	ExitWhenNodesFinish   *bool
 	Command               string
+	Asked                 *events.Asked
 	replaces              string
 	stopReplaced          *events.StopOrdered
 	params                map[string]map[string]json.RawMessage
@@ -139,7 +140,7 @@ func (c *Coordinator) orderOf(r WantRequest) (events.DataflowOrdered, error) {
 	e := events.DataflowOrdered{
 		UUID: r.UUID, Name: r.Name, Path: r.Path, WorkingDir: r.WorkingDir, LogDir: strings.ReplaceAll(r.LogDir, uuidMark, r.UUID),
 		Descriptor: r.Text, Nodes: []string{}, Command: r.Command, AllowShell: r.AllowShell, UV: r.UV, Debug: r.Debug,
-		ExitWhenNodesFinish: r.ExitWhenNodesFinish, Params: r.params, Replaces: r.replaces, StopReplaced: r.stopReplaced, Machine: r.machine,
+		ExitWhenNodesFinish: r.ExitWhenNodesFinish, Params: r.params, Replaces: r.replaces, StopReplaced: r.stopReplaced, Machine: r.machine, Asked: r.Asked,
 	}
 	for _, n := range desc.Nodes {
 		e.Nodes = append(e.Nodes, n.ID)
@@ -264,15 +265,15 @@ func (c *Coordinator) Stop(ctx context.Context, uuid string, r StopRequest) (Del
 	if r.Cause == "" {
 		r.Cause = "stop"
 	}
-	return c.issue(ctx, uuid, events.StopOrdered{Cause: r.Cause, Grace: r.Grace, Force: r.Force})
+	return c.issue(ctx, uuid, events.StopOrdered{Cause: r.Cause, Grace: r.Grace, Force: r.Force, Asked: r.Asked})
 }
 
 // StopNode orders the end of one node, or its restart.
-func (c *Coordinator) StopNode(ctx context.Context, uuid, node string, restart bool, grace time.Duration, force bool) (Delivery, error) {
-	if err := c.checkNode(uuid, node); err != nil {
+func (c *Coordinator) StopNode(ctx context.Context, uuid string, e events.NodeStopOrdered) (Delivery, error) {
+	if err := c.checkNode(uuid, e.Node); err != nil {
 		return Delivery{}, err
 	}
-	return c.issue(ctx, uuid, events.NodeStopOrdered{Node: node, Restart: restart, Grace: grace, Force: force})
+	return c.issue(ctx, uuid, e)
 }
 
 func (c *Coordinator) checkNode(uuid, node string) error {
@@ -352,7 +353,7 @@ func (c *Coordinator) Restart(ctx context.Context, uuid string, stop StopRequest
 	r := WantRequest{
 		UUID: c.opts.NewUUID(), Name: o.Name, Text: o.Descriptor, Path: o.Path, WorkingDir: o.WorkingDir,
 		LogDir: strings.ReplaceAll(o.LogDir, uuid, uuidMark), Env: env, AllowShell: o.AllowShell, UV: o.UV, Debug: o.Debug,
-		ExitWhenNodesFinish: o.ExitWhenNodesFinish, Command: "restart", replaces: uuid, params: s.Params, machine: o.Machine,
+		ExitWhenNodesFinish: o.ExitWhenNodesFinish, Command: "restart", replaces: uuid, params: s.Params, machine: o.Machine, Asked: stop.Asked,
 	}
 	if conn, _ := c.connOf(o.Machine); conn == nil {
 		return "", c.awayError(o.Machine)

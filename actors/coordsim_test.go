@@ -18,6 +18,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/dora-go/dora/events"
 	"github.com/dora-go/dora/journal"
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/ws"
@@ -420,7 +421,7 @@ func (cl *cluster) order(ctx context.Context, m *simMachine, kind string, rng *r
 	case "stop":
 		_, err = c.Stop(ctx, flow, StopRequest{Grace: time.Second})
 	case "restart-node":
-		_, err = c.StopNode(ctx, flow, node, true, time.Second, false)
+		_, err = c.StopNode(ctx, flow, events.NodeStopOrdered{Node: node, Restart: true, Grace: time.Second})
 	case "param":
 		what = fmt.Sprintf("param %s %d", node, value)
 		_, err = c.SetParam(ctx, flow, node, "k", json.RawMessage(strconv.Itoa(value)))

@@ -56,6 +56,9 @@ func TestOldHistoryBecomesASummary(t *testing.T) {
 			}
 			return kind, n
 		}
+		if spans, err := cl.c.Traces(ctx, ""); err != nil || len(spans) == 0 {
+			t.Errorf("there are %d spans (%v)", len(spans), err)
+		}
 		time.Sleep(keepOwn - time.Hour)
 		if kind, _ := first(w.disk, events.DataflowStream("flow")); kind != "DataflowCreated" {
 			t.Errorf("before a week the stream begins with %s", kind)
@@ -85,6 +88,9 @@ func TestOldHistoryBecomesASummary(t *testing.T) {
 		facts := events.FactsStream("A", w.disk.ID())
 		if _, n := first(cl.disk, facts); n > 10 {
 			t.Errorf("after two weeks %d facts are there", n)
+		}
+		if spans, err := cl.c.Traces(ctx, ""); err != nil || len(spans) > 0 {
+			t.Errorf("after two weeks there are spans: %+v (%v)", spans, err)
 		}
 		cl.killCoordinator()
 		cl.bootCoordinator()

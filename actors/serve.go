@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dora-go/dora/events"
 	"github.com/dora-go/dora/transport/ws"
 )
 
@@ -24,9 +25,13 @@ func (c *Coordinator) Serve(s *ws.Server) {
 	handle(s, ws.MethodEvents, func(ctx context.Context, q ws.EventsQuery) (any, error) { return c.Events(ctx, q) })
 	handle(s, ws.MethodNodes, c.serveNodes)
 	handle(s, ws.MethodStart, func(ctx context.Context, p ws.Start) (any, error) {
+		asked, err := askedBy(p.Asked)
+		if err != nil {
+			return nil, err
+		}
 		uuid, err := c.Start(ctx, WantRequest{
 			UUID: p.UUID, Name: p.Name, Text: p.Descriptor, Path: p.Path, WorkingDir: p.WorkingDir, LogDir: p.LogDir, Env: p.Env,
-			AllowShell: p.AllowShell, UV: p.UV, Debug: p.Debug, ExitWhenNodesFinish: p.ExitWhenNodesFinish, Command: "start",
+			AllowShell: p.AllowShell, UV: p.UV, Debug: p.Debug, ExitWhenNodesFinish: p.ExitWhenNodesFinish, Command: "start", Asked: asked,
 		})
 		return ws.Started{UUID: uuid}, err
 	})
@@ -39,7 +44,11 @@ func (c *Coordinator) Serve(s *ws.Server) {
 		if err != nil {
 			return nil, err
 		}
-		d, err := c.Stop(ctx, uuid, StopRequest{Cause: p.Cause, Grace: p.Grace, Force: p.Force})
+		asked, err := askedBy(p.Asked)
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.Stop(ctx, uuid, StopRequest{Cause: p.Cause, Grace: p.Grace, Force: p.Force, Asked: asked})
 		return ordered(uuid, d), err
 	})
 	handle(s, ws.MethodRestart, func(ctx context.Context, p ws.Restart) (any, error) {
@@ -47,7 +56,11 @@ func (c *Coordinator) Serve(s *ws.Server) {
 		if err != nil {
 			return nil, err
 		}
-		next, err := c.Restart(ctx, uuid, StopRequest{Grace: p.Grace, Force: p.Force}, p.Env)
+		asked, err := askedBy(p.Asked)
+		if err != nil {
+			return nil, err
+		}
+		next, err := c.Restart(ctx, uuid, StopRequest{Grace: p.Grace, Force: p.Force, Asked: asked}, p.Env)
 		return ws.Restarted{Old: uuid, New: next}, err
 	})
 	handle(s, ws.MethodWait, func(ctx context.Context, p ws.DataflowRef) (any, error) {
@@ -63,7 +76,11 @@ func (c *Coordinator) Serve(s *ws.Server) {
 		if err != nil {
 			return nil, err
 		}
-		d, err := c.StopNode(ctx, uuid, p.Node, p.Restart, p.Grace, p.Force)
+		asked, err := askedBy(p.Asked)
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.StopNode(ctx, uuid, events.NodeStopOrdered{Node: p.Node, Restart: p.Restart, Grace: p.Grace, Force: p.Force, Asked: asked})
 		return ordered(uuid, d), err
 	})
 	handle(s, ws.MethodTraces, func(ctx context.Context, q ws.TracesQuery) (any, error) { return c.Traces(ctx, q.Prefix) })
@@ -124,6 +141,20 @@ func params[P any](method string, raw json.RawMessage) (p P, err error) {
 		return p, ws.Errorf(ws.CodeBadRequest, "parameters of %s: %v", method, err)
 	}
 	return p, nil
+}
+
+// maxAsked bounds the name of a command: the longest of ours has 12 bytes.
+const maxAsked = 64
+
+// askedBy is the command that a request is made for.
+func askedBy(a *ws.Asked) (*events.Asked, error) {
+	switch {
+	case a == nil:
+		return nil, nil
+	case a.Command == "" || len(a.Command) > maxAsked || a.At.IsZero() || a.PID < 0:
+		return nil, ws.Errorf(ws.CodeBadRequest, "asked: expected the name of a command (1 to %d bytes), the time at which it began, and its process id", maxAsked)
+	}
+	return &events.Asked{Command: a.Command, PID: a.PID, At: a.At}, nil
 }
 
 func ordered(uuid string, d Delivery) ws.Ordered {

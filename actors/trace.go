@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -131,6 +132,7 @@ func keyInner(uuid string) string          { return "inner " + uuid }
 func keyRestart(uuid string) string        { return "restart " + uuid } // of the old one
 func keyStop(uuid string) string           { return "stop " + uuid }
 func keyShim(uuid string) string           { return "shim " + uuid }
+func keyAsked(what, uuid string) string    { return "asked " + what + " " + uuid }
 func keyNode(kind, uuid, id string) string { return kind + " " + uuid + " " + id }
 
 func flowLabel(name, uuid string) string {
@@ -147,27 +149,50 @@ func (t *Tracer) order(uuid string, at time.Time, e events.Event) {
 		if e.Adopted {
 			return
 		}
-		parent := ""
+		parent := t.asked(keyAsked("start", uuid), at, e.Asked)
 		if e.Replaces != "" {
+			t.begin(keyRestart(e.Replaces), parent, "restart_dataflow", "coordinator", at, "dataflow", flowLabel(e.Name, uuid), "old", e.Replaces, "new", uuid)
 			parent = keyRestart(e.Replaces)
-			t.begin(parent, "", "restart_dataflow", "coordinator", at, "dataflow", flowLabel(e.Name, uuid), "old", e.Replaces, "new", uuid)
 		}
 		t.begin(keyStart(uuid), parent, "spawn_dataflow", "coordinator", at, "dataflow", flowLabel(e.Name, uuid), "uuid", uuid,
 			"nodes", fmt.Sprint(len(e.Nodes)), "machine", e.Machine)
 		t.note(keyStart(uuid), "replaces", e.Replaces)
 	case events.StopOrdered:
-		t.begin(keyStop(uuid), keyRestart(uuid), "stop_dataflow", "coordinator", at, "dataflow", uuid, "cause", e.Cause, "grace", e.Grace.String(), "force", yes(e.Force))
+		parent := t.asked(keyAsked("stop", uuid), at, e.Asked)
+		if e.Asked == nil {
+			parent = keyRestart(uuid)
+		}
+		t.begin(keyStop(uuid), parent, "stop_dataflow", "coordinator", at, "dataflow", uuid, "cause", e.Cause, "grace", e.Grace.String(), "force", yes(e.Force))
 	case events.NodeStopOrdered:
 		name := "stop_node"
 		if e.Restart {
 			name = "restart_node"
 		}
-		t.begin(keyNode("order", uuid, e.Node), "", name, "coordinator", at, "node_id", e.Node, "dataflow", uuid, "force", yes(e.Force))
+		parent := t.asked(keyNode("asked", uuid, e.Node), at, e.Asked)
+		t.begin(keyNode("order", uuid, e.Node), parent, name, "coordinator", at, "node_id", e.Node, "dataflow", uuid, "force", yes(e.Force))
 	case events.OrderRefused:
 		t.end(keyStart(uuid), at, e.Error)
 		t.end(keyStop(uuid), at, e.Error)
+		t.end(keyAsked("start", uuid), at, e.Error)
+		t.end(keyAsked("stop", uuid), at, e.Error)
 	}
 }
+
+// asked opens the span of the command line, which lasts until what it waits for is there.
+func (t *Tracer) asked(key string, at time.Time, by *events.Asked) string {
+	if by == nil {
+		return ""
+	}
+	begin := by.At
+	if begin.After(at) {
+		begin = at // clocks of two machines
+	}
+	t.begin(key, "", "dora "+by.Command, ProcessCLI, begin, "pid", fmt.Sprint(by.PID))
+	return key
+}
+
+// ProcessCLI is the process of the spans that the command line began.
+const ProcessCLI = "cli"
 
 func yes(b bool) string {
 	if b {
@@ -184,6 +209,7 @@ func (t *Tracer) flow(uuid string, at time.Time, e events.Event) {
 			t.begin(keyStart(uuid), "", "spawn_dataflow", "daemon", at, "dataflow", flowLabel(e.Name, uuid), "uuid", uuid)
 		}
 		t.begin(keyInner(uuid), keyStart(uuid), "start_inner", "daemon", at)
+		t.end(keyAsked("start", uuid), at, "") // that is the answer to it
 	case events.ShimStartIntended:
 		t.begin(keyShim(uuid), keyInner(uuid), "start_shim", "daemon", at)
 	case events.ShimStarted:
@@ -205,6 +231,7 @@ func (t *Tracer) flow(uuid string, at time.Time, e events.Event) {
 	case events.DataflowFinished:
 		t.started(uuid, at, "it ended before it had started")
 		t.end(keyStop(uuid), at, "")
+		t.end(keyAsked("stop", uuid), at, "")
 	}
 }
 
@@ -262,10 +289,12 @@ func (t *Tracer) node(uuid, id string, at time.Time, e events.Event) {
 		t.endSpawn(uuid, id, e.At, exit.wording())
 		if s := t.open[order]; s != nil && s.Name == "stop_node" {
 			t.end(order, e.At, "")
+			t.end(keyNode("asked", uuid, id), e.At, "")
 		}
 	case events.NodeFinished:
 		t.end(stop, at, "")
 		t.end(order, at, e.Error)
+		t.end(keyNode("asked", uuid, id), at, e.Error)
 	}
 }
 
@@ -280,7 +309,14 @@ func (t *Tracer) spawned(uuid, id string, at time.Time, failure string) {
 	t.endSpawn(uuid, id, at, failure)
 	if failure == "" {
 		t.end(keyNode("order", uuid, id), at, "")
+		t.end(keyNode("asked", uuid, id), at, "")
 	}
+}
+
+// forget drops the open spans of a dataflow that is over: the facts that ended them are older
+// than the history that is kept (the order is kept longer).
+func (t *Tracer) forget(uuid string) {
+	maps.DeleteFunc(t.open, func(key string, _ *ws.Span) bool { return strings.Contains(key+" ", " "+uuid+" ") })
 }
 
 // Traces are the newest spans of the journal: with a prefix those of the one trace whose
@@ -293,6 +329,11 @@ func (c *Coordinator) Traces(ctx context.Context, prefix string) ([]ws.Span, err
 		}
 		if e, err := events.Open(env); err == nil {
 			t.See(env.Stream, env.At, e)
+		}
+	}
+	for _, w := range c.all() {
+		if !w.live() {
+			t.forget(w.uuid)
 		}
 	}
 	all := t.Spans()

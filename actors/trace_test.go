@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,5 +65,33 @@ func TestTracesAreBounded(t *testing.T) {
 			t.Fatalf("ids of %+v", s)
 		}
 		seen[s.Trace] = true
+	}
+}
+
+// TestTraceBeginsWithTheCommand: the span of the command line is the root, from its own
+// beginning to what it waits for; a clock that is ahead does not turn it around, and what
+// nobody could have sent is refused.
+func TestTraceBeginsWithTheCommand(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, ahead := range []time.Duration{-20 * time.Millisecond, time.Hour} {
+		tr := NewTracer()
+		tr.See(events.OrderStream("u"), now, events.DataflowOrdered{UUID: "u", Name: "demo", Asked: &events.Asked{Command: "start", PID: 7, At: now.Add(ahead)}})
+		tr.See(events.DataflowStream("u"), now.Add(time.Second), events.DataflowCreated{UUID: "u", Name: "demo"})
+		by := map[string]ws.Span{}
+		for _, s := range tr.Spans() {
+			by[s.Name] = s
+		}
+		cli, spawn := by["dora start"], by["spawn_dataflow"]
+		if cli.Process != ProcessCLI || cli.Parent != "" || spawn.Parent != cli.ID || spawn.Trace != cli.Trace {
+			t.Errorf("the command is %+v, what it led to %+v", cli, spawn)
+		}
+		if !cli.Start.Equal(now.Add(min(ahead, 0))) || !cli.End.Equal(now.Add(time.Second)) {
+			t.Errorf("%v ahead: it lasts from %v to %v", ahead, cli.Start, cli.End)
+		}
+	}
+	for _, bad := range []ws.Asked{{}, {Command: strings.Repeat("x", maxAsked+1), At: now}, {Command: "start"}, {Command: "start", PID: -1, At: now}} {
+		if a, err := askedBy(&bad); err == nil {
+			t.Errorf("%+v was taken for %+v", bad, a)
+		}
 	}
 }

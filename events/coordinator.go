@@ -30,6 +30,14 @@ type DaemonJoined struct {
 	Address string `json:"address,omitempty"`
 }
 
+// Asked is the command of a person that led to an order, as its process tells: the first
+// span of the trace. It is nil if a program asked, or an earlier version of dora.
+type Asked struct {
+	Command string    `json:"command"` // "start", "node restart"
+	PID     int       `json:"pid,omitempty"`
+	At      time.Time `json:"at"` // when that process began
+}
+
 // DataflowOrdered: somebody wants a dataflow. Names of environment variables are kept,
 // values are not.
 type DataflowOrdered struct {
@@ -54,7 +62,8 @@ type DataflowOrdered struct {
 	Replaces     string       `json:"replaces,omitempty"`
 	StopReplaced *StopOrdered `json:"stop_replaced,omitempty"`
 	// Adopted: the order was not known; a daemon reported the dataflow.
-	Adopted bool `json:"adopted,omitempty"`
+	Adopted bool   `json:"adopted,omitempty"`
+	Asked   *Asked `json:"asked,omitempty"`
 }
 
 // StopOrdered: somebody wants a dataflow to end.
@@ -62,6 +71,7 @@ type StopOrdered struct {
 	Cause string        `json:"cause"` // "stop", "ctrl-c", "restart", "down"
 	Grace time.Duration `json:"grace"`
 	Force bool          `json:"force,omitempty"`
+	Asked *Asked        `json:"asked,omitempty"`
 }
 
 // NodeStopOrdered: somebody wants one node to end (Restart: and to come back).
@@ -70,6 +80,7 @@ type NodeStopOrdered struct {
 	Restart bool          `json:"restart,omitempty"`
 	Grace   time.Duration `json:"grace"`
 	Force   bool          `json:"force,omitempty"`
+	Asked   *Asked        `json:"asked,omitempty"`
 }
 
 // ParamOrdered: a parameter of a node is to have this value.

@@ -240,19 +240,19 @@ func (DaemonJoined) EventVersion() int { return 1 }
 func (DataflowOrdered) EventType() string { return "DataflowOrdered" }
 
 // EventVersion implements Event.
-func (DataflowOrdered) EventVersion() int { return 1 }
+func (DataflowOrdered) EventVersion() int { return 2 }
 
 // EventType implements Event.
 func (StopOrdered) EventType() string { return "StopOrdered" }
 
 // EventVersion implements Event.
-func (StopOrdered) EventVersion() int { return 1 }
+func (StopOrdered) EventVersion() int { return 2 }
 
 // EventType implements Event.
 func (NodeStopOrdered) EventType() string { return "NodeStopOrdered" }
 
 // EventVersion implements Event.
-func (NodeStopOrdered) EventVersion() int { return 1 }
+func (NodeStopOrdered) EventVersion() int { return 2 }
 
 // EventType implements Event.
 func (ParamOrdered) EventType() string { return "ParamOrdered" }

@@ -1,5 +1,7 @@
 package events
 
+import "encoding/json"
+
 // Catalogue knows every event of this package.
 var Catalogue = mustRegistry(
 	KindOf[DaemonStarted](),
@@ -40,9 +42,9 @@ var Catalogue = mustRegistry(
 	KindOf[CoordinatorStarted](),
 	KindOf[CoordinatorStopped](),
 	KindOf[DaemonJoined](),
-	KindOf[DataflowOrdered](),
-	KindOf[StopOrdered](),
-	KindOf[NodeStopOrdered](),
+	KindOf[DataflowOrdered](unasked),
+	KindOf[StopOrdered](unasked),
+	KindOf[NodeStopOrdered](unasked),
 	KindOf[ParamOrdered](),
 	KindOf[ParamDeleteOrdered](),
 	KindOf[OrderRefused](),
@@ -51,6 +53,9 @@ var Catalogue = mustRegistry(
 	KindOf[FactReceived](),
 	KindOf[StateReceived](),
 )
+
+// unasked leads to the version that can say which command asked (Asked): before it, none did.
+func unasked(old json.RawMessage) (json.RawMessage, error) { return old, nil }
 
 // mustRegistry panics on a catalogue that contradicts itself, which no build that ran
 // its tests can have.

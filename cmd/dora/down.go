@@ -52,7 +52,7 @@ func down(ctx context.Context, cmd *cobra.Command, t *target) error {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "Destroying coordinator at %s\n", t.hostPort())
-	if err := stopAll(ctx, c); err != nil {
+	if err := stopAll(ctx, c, asked(cmd)); err != nil {
 		return err
 	}
 	if err := c.Call(ctx, ws.MethodDown, struct{}{}, nil); err != nil && !errors.Is(err, ws.ErrLost) {
@@ -84,7 +84,7 @@ func down(ctx context.Context, cmd *cobra.Command, t *target) error {
 }
 
 // stopAll stops every dataflow and waits for their ends.
-func stopAll(ctx context.Context, c *ws.Client) error {
+func stopAll(ctx context.Context, c *ws.Client, by *ws.Asked) error {
 	var flows []ws.Dataflow
 	if err := c.Call(ctx, ws.MethodList, ws.ListQuery{Brief: true}, &flows); err != nil {
 		return err
@@ -97,7 +97,7 @@ func stopAll(ctx context.Context, c *ws.Client) error {
 		}
 		wg.Go(func() {
 			var o ws.Ordered
-			if err := c.Call(ctx, ws.MethodStop, ws.Stop{Dataflow: d.UUID, Cause: "down"}, &o); err != nil {
+			if err := c.Call(ctx, ws.MethodStop, ws.Stop{Dataflow: d.UUID, Cause: "down", Asked: by}, &o); err != nil {
 				errs[i] = ignoreEnded(err)
 				return
 			}

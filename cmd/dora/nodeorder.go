@@ -105,7 +105,7 @@ func newNodeOrderCmd(cmd *cobra.Command, restart bool) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		order := ws.NodeStop{Dataflow: f.UUID, Node: args[0], Restart: restart, Grace: grace.d, Force: force}
+		order := ws.NodeStop{Dataflow: f.UUID, Node: args[0], Restart: restart, Grace: grace.d, Force: force, Asked: asked(cmd)}
 		return orderNode(ctx, cmd, f, order, before)
 	}
 	d.addFlags(cmd)

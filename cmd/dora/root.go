@@ -10,7 +10,9 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/dora-go/dora/transport/ws"
 	"github.com/dora-go/dora/transport/zenoh"
 	"github.com/spf13/cobra"
 )
@@ -24,6 +26,14 @@ const (
 	exitError = 1 // something failed at run time
 	exitUsage = 2 // the command line is wrong
 )
+
+// begun is when this process began.
+var begun = time.Now()
+
+// asked is the beginning of the trace of what a command asks for.
+func asked(cmd *cobra.Command) *ws.Asked {
+	return &ws.Asked{Command: strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "), PID: os.Getpid(), At: begun}
+}
 
 // usageError marks a wrong command line.
 type usageError struct{ error }

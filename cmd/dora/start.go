@@ -94,7 +94,7 @@ func (o *startOptions) run(cmd *cobra.Command, path string) error {
 	}
 	// The UUID is ours, so that the same request may be made again if the answer is lost.
 	req := ws.Start{UUID: uuid.Must(uuid.NewV7()).String(), Name: o.name, Descriptor: string(text), Path: desc.File, WorkingDir: desc.Dir(),
-		LogDir: filepath.Join(desc.Dir(), "out", "{uuid}"), Env: env, AllowShell: o.allowShell, UV: o.uv, Debug: o.debug}
+		LogDir: filepath.Join(desc.Dir(), "out", "{uuid}"), Env: env, AllowShell: o.allowShell, UV: o.uv, Debug: o.debug, Asked: asked(cmd)}
 	if o.exitGiven {
 		req.ExitWhenNodesFinish = &o.exitWhen
 	}

@@ -68,7 +68,7 @@ func newStopCmd() *cobra.Command {
 			if f == nil || err != nil {
 				return ignoreNone(err)
 			}
-			return stopDataflow(cmd, f, ws.Stop{Dataflow: f.UUID, Cause: "stop", Grace: e.grace.d, Force: e.force})
+			return stopDataflow(cmd, f, ws.Stop{Dataflow: f.UUID, Cause: "stop", Grace: e.grace.d, Force: e.force, Asked: asked(cmd)})
 		},
 	}
 	e.addFlags(cmd)
@@ -121,7 +121,7 @@ coordinator keeps (its file is not read again), its name and its parameters.`,
 				return fmt.Errorf("dataflow %s belongs to a `dora run` (process %d), which runs it once\n  fix: `dora stop %s`, then `dora run %s`; a coordinator (`dora up`, `dora start`) can restart", f.UUID, f.run.PID, f.UUID, f.run.Path)
 			}
 			var r ws.Restarted
-			err = e.target.call(cmd.Context(), ws.MethodRestart, ws.Restart{Dataflow: f.UUID, Grace: e.grace.d, Force: e.force, Env: capturedEnv()}, &r)
+			err = e.target.call(cmd.Context(), ws.MethodRestart, ws.Restart{Dataflow: f.UUID, Grace: e.grace.d, Force: e.force, Env: capturedEnv(), Asked: asked(cmd)}, &r)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dora-go/dora/actors"
 	"github.com/dora-go/dora/transport/ws"
 	"github.com/spf13/cobra"
 )
@@ -54,10 +55,12 @@ type traceRow struct {
 	DurationMS *float64  `json:"duration_ms"` // null: under way
 }
 
-// traceRows are the traces, the newest first.
+// traceRows are the traces, the newest first. Each is called by the first span of the
+// coordinator or a daemon (the names of the reference); the one of the command line, which
+// is above it, counts for its beginning.
 func traceRows(spans []ws.Span) []traceRow {
 	var rows []traceRow
-	at := map[string]int{}
+	at, roots := map[string]int{}, map[string]ws.Span{}
 	for _, s := range spans {
 		i, known := at[s.Trace]
 		if !known {
@@ -66,12 +69,18 @@ func traceRows(spans []ws.Span) []traceRow {
 			rows = append(rows, traceRow{Trace: s.Trace, Root: s.Name, Started: s.Start})
 		}
 		rows[i].Spans++
-		if s.Parent == "" {
-			rows[i].Root, rows[i].Started = s.Name, s.Start
-			if !s.End.IsZero() {
-				ms := float64(s.End.Sub(s.Start)) / 1e6
-				rows[i].DurationMS = &ms
-			}
+		if s.Start.Before(rows[i].Started) {
+			rows[i].Started = s.Start
+		}
+		root := roots[s.Trace]
+		if root.ID == "" || s.Parent == "" || root.Process == actors.ProcessCLI && s.Parent == root.ID {
+			roots[s.Trace], rows[i].Root = s, s.Name
+		}
+	}
+	for i, r := range rows {
+		if s := roots[r.Trace]; !s.End.IsZero() {
+			ms := float64(s.End.Sub(r.Started)) / 1e6
+			rows[i].DurationMS = &ms
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b traceRow) int { return b.Started.Compare(a.Started) })

@@ -46,7 +46,16 @@ type Start struct {
 	UV         bool     `json:"uv,omitempty"`
 	Debug      bool     `json:"debug,omitempty"`
 	// ExitWhenNodesFinish overrides the descriptor's key if set.
-	ExitWhenNodesFinish *bool `json:"exit_when_nodes_finish,omitempty"`
+	ExitWhenNodesFinish *bool  `json:"exit_when_nodes_finish,omitempty"`
+	Asked               *Asked `json:"asked,omitempty"`
+}
+
+// Asked says which command of a person a request is made for: it is the first span of the
+// trace. Programs leave it out.
+type Asked struct {
+	Command string    `json:"command"` // "start", "node restart"; at most 64 bytes
+	PID     int       `json:"pid,omitempty"`
+	At      time.Time `json:"at"` // when its process began
 }
 
 // Started names a dataflow.
@@ -61,6 +70,7 @@ type Stop struct {
 	Cause    string        `json:"cause,omitempty"`
 	Grace    time.Duration `json:"grace,omitempty"`
 	Force    bool          `json:"force,omitempty"`
+	Asked    *Asked        `json:"asked,omitempty"`
 }
 
 // Ordered says what became of an order that is recorded.
@@ -79,6 +89,7 @@ type Restart struct {
 	Grace    time.Duration `json:"grace,omitempty"`
 	Force    bool          `json:"force,omitempty"`
 	Env      []string      `json:"env"`
+	Asked    *Asked        `json:"asked,omitempty"`
 }
 
 // Restarted names both dataflows.
@@ -94,6 +105,7 @@ type NodeStop struct {
 	Restart  bool          `json:"restart,omitempty"`
 	Grace    time.Duration `json:"grace,omitempty"`
 	Force    bool          `json:"force,omitempty"`
+	Asked    *Asked        `json:"asked,omitempty"`
 }
 
 // Reload has the runtime of a node load the code of an operator again. It is no change of
@@ -262,7 +274,7 @@ type Span struct {
 	Parent  string      `json:"parent,omitempty"`
 	Name    string      `json:"name"`
 	Level   string      `json:"level"`   // INFO, ERROR
-	Process string      `json:"process"` // "coordinator", "daemon", "shim"
+	Process string      `json:"process"` // "cli", "coordinator", "daemon", "shim"
 	Start   time.Time   `json:"start"`
 	End     time.Time   `json:"end,omitzero"` // zero: under way
 	Fields  []SpanField `json:"fields,omitempty"`
