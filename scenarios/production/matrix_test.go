@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,25 @@ type matrix struct {
 	name int
 	// acked are the values of parameter changes that were answered, in order.
 	acked []int
+	// python is the path of the script that the official node runs.
+	python string
 }
+
+// official is a node in Python between the two in Go: it sends on what it gets.
+const official = `
+from dora import Node
+
+node = Node()
+for event in node:
+    if event["type"] == "INPUT":
+        node.send_output("out", event["value"])
+`
+
+// mainNodes and otherNodes are how many processes the two dataflows have.
+const (
+	mainNodes  = 4
+	otherNodes = 2
+)
 
 var victims = [][]string{
 	{"coordinator"}, {"daemon"}, {"coordinator", "daemon"}, {"shim"}, {"shim", "daemon"}, {"node"},
@@ -78,12 +97,21 @@ func TestKillMatrix(t *testing.T) {
 	}
 	t.Logf("seed %d", seed)
 	m := &matrix{Site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 1))}
-	m.write("stream.yml", restarting)
+	python := os.Getenv("DORA_TEST_PYTHON")
+	if python == "" {
+		t.Fatal("DORA_TEST_PYTHON is not set: see the task setup-python")
+	}
+	m.env = append(m.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	m.python = m.write("relay.py", official)
+	m.write("stream.yml", restarting+`
+  - {id: relay, path: relay.py, restart_policy: always, restart_delay: 0.01, max_restart_delay: 0.2, inputs: {in: {source: source/out, queue_size: 100}}, outputs: [out]}
+  - {id: end, path: testnode, args: init events, restart_policy: always, restart_delay: 0.01, max_restart_delay: 0.2, inputs: {in: {source: relay/out, queue_policy: backpressure}}}
+`)
 	m.write("other.yml", stream)
 	m.dora("up")
 	m.id = m.start("stream.yml", "--name", "main")
 	m.await(m.id, "Running")
-	m.awaitNodes(2)
+	m.eventually(15*time.Second, func() bool { return len(m.all()) == mainNodes }, func() string { return fmt.Sprintf("nodes: %v", m.all()) })
 	ops := []string{"steady", "start", "param", "node restart", "restart", "stop"}
 	for i := range rounds() {
 		victim := victims[i%len(victims)]
@@ -127,6 +155,8 @@ func (m *matrix) round(label string, victim []string, op string, after time.Dura
 	if !touched {
 		m.flows(m.id, "sink", mark)
 	}
+	through := len(m.numbers(m.id, "end"))
+	m.eventually(10*time.Second, func() bool { return len(m.numbers(m.id, "end")) > through }, func() string { return label + ": nothing comes through the official node" })
 	live := 0
 	for _, f := range m.list() {
 		if f.Status == "Running" {
@@ -134,9 +164,20 @@ func (m *matrix) round(label string, victim []string, op string, after time.Dura
 		}
 	}
 	m.counts(map[string]int{"coordinator": 1, "daemon": 1, "shim": live})
-	if now := m.nodes(); len(now) != 2*live {
+	if now := m.all(); len(now) != mainNodes+otherNodes*(live-1) {
 		m.t.Errorf("%s: %d nodes run in %d dataflows: %v", label, len(now), live, now)
 	}
+}
+
+// all are the processes of nodes, that of the official one among them.
+func (m *matrix) all() map[string]int {
+	nodes := m.nodes()
+	for _, args := range [][]string{{"-u", m.python}, {m.python}} {
+		for _, pid := range m.w.Find(args...) {
+			nodes[fmt.Sprintf("relay#%d", pid)] = pid
+		}
+	}
+	return nodes
 }
 
 // settle waits until nothing is under way any more, and finds the dataflow again.
@@ -145,17 +186,18 @@ func (m *matrix) settle(label string) {
 	var rows []row
 	m.eventually(40*time.Second, func() bool {
 		rows = m.list()
-		running := 0
+		running, nodes := 0, 0
 		for _, r := range rows {
 			if r.Status != "Running" && r.Status != "Finished" && r.Status != "Failed" || r.Note != "" {
 				return false
 			}
 			if r.Status == "Running" {
 				running++
+				nodes += r.Nodes
 			}
 		}
-		return len(m.nodes()) == 2*running && len(m.w.Find("shim", "serve")) == running
-	}, func() string { return fmt.Sprintf("%s: %+v, nodes %v", label, rows, m.nodes()) })
+		return len(m.all()) == nodes && len(m.w.Find("shim", "serve")) == running
+	}, func() string { return fmt.Sprintf("%s: %+v, nodes %v", label, rows, m.all()) })
 	for _, r := range rows {
 		if r.Name == "main" && r.Status == "Running" {
 			m.id = r.UUID
@@ -221,7 +263,7 @@ func (m *matrix) strike(victims []string, cli *os.Process) {
 	for _, v := range victims {
 		switch v {
 		case "node":
-			for _, pid := range m.nodes() {
+			for _, pid := range m.all() {
 				pids = append(pids, pid)
 			}
 			pids = pids[:min(1, len(pids))]
