@@ -19,6 +19,7 @@ import (
 	"github.com/dora-go/dora/shim/guard"
 	"github.com/dora-go/dora/shim/spawn"
 	"github.com/dora-go/dora/transport/link"
+	"github.com/dora-go/dora/transport/nodewire"
 )
 
 // Main is the entry of the shim. It looks at the arguments of the process (without its
@@ -54,6 +55,7 @@ func run(cfg guard.Config) int {
 	// Messages pass through; what lives long is small. Not while starting: the limit would be
 	// so low that a collection comes in between.
 	time.AfterFunc(startTime, func() { debug.SetGCPercent(50) })
+	nodewire.OnHuge(new(tidy).soon)
 	ready := os.NewFile(guard.ReadyFD, "ready")
 	files := inherit(cfg)
 	s, listener, err := open(cfg)

@@ -17,6 +17,7 @@
 //	calls=3  serve           be the client or the server of a service (see service.go)
 //	recv=3                   wait for 3 inputs without a word
 //	events                   print every event until the end
+//	forward=out              send every input on, until the end
 //	record=FILE              write every event into a file, in the words of Python nodes
 //	append=FILE:TEXT         append a line to a file
 //	send-unread=out:5:100ms  as send, but without reading what comes in
@@ -167,6 +168,15 @@ func (t *testnode) asNode(name, arg string) error {
 				if n--; n <= 0 {
 					return nil
 				}
+			}
+		}
+	case "forward":
+		for e := range t.node.Events() {
+			if in, ok := e.(*nodeapi.Input); ok {
+				if err := t.node.SendOutput(arg, in.Data); err != nil {
+					return err
+				}
+				in.Release()
 			}
 		}
 	case "events":

@@ -91,6 +91,11 @@ func classOf(n int) int {
 
 // NewBuffer returns a buffer of n bytes of arbitrary content with one holder.
 func NewBuffer(n int) *Buffer {
+	if n > warmBytes {
+		if f := onHuge.Load(); f != nil {
+			(*f)()
+		}
+	}
 	c := classOf(n)
 	if c < 0 {
 		b := &Buffer{b: make([]byte, n), class: -1}

@@ -1,6 +1,9 @@
 package nodewire
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	// Buffers from warmFrom bytes on are kept by number, not by the garbage collector: it
@@ -50,3 +53,10 @@ func (w *warmList) get(class int) *Buffer {
 	w.bytes -= len(b.b)
 	return b
 }
+
+var onHuge atomic.Pointer[func()]
+
+// OnHuge has f called whenever a buffer is asked for that is too long to be kept (above
+// 6 MiB): the garbage collector of a process that is quiet afterwards would come back to such
+// memory only minutes later. f must not block.
+func OnHuge(f func()) { onHuge.Store(&f) }
