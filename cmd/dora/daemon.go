@@ -129,6 +129,7 @@ func placeHere(d *dataflow.Descriptor) error {
 type daemonServer struct {
 	d       *actors.Daemon
 	sampler sampler
+	readers logReaders
 	ended   chan struct{}
 	endOnce sync.Once
 }

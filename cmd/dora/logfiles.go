@@ -25,18 +25,20 @@ import (
 // no line is lost or shown twice unless rotation already deleted it.
 type logReader struct {
 	dir, node string
+	index     int           // among those that are merged
+	head      *link.LogLine // the line returned last, if it waits to be merged
 	cur       *os.File
 	r         *bufio.Reader
 	partial   []byte
 	length    int64        // of partial in the file
-	raw       []byte       // the line returned last, as it stands in the file
+	raw       string       // the line returned last, as it stands in the file
 	off       int64        // behind the last whole line in cur
 	id        string       // of cur, once it has a line
 	at        ws.LogCursor // behind the line returned last
 	next1     uint64       // number of the next line, from 1; 0: not known
 	gap       *deletedLines
 	kept      *link.LogLine // read, but what is missing before it is told first
-	keptRaw   []byte
+	keptRaw   string
 	keptAt    ws.LogCursor
 	from      uint64 // lines with smaller numbers were returned before
 }
@@ -48,6 +50,9 @@ type deletedLines struct{ count uint64 }
 // resume goes on behind a line that an earlier reader returned. If its file is gone, all
 // that is left is newer.
 func (l *logReader) resume(at ws.LogCursor) error {
+	if found, err := l.resumeIn(l.newest(), at); found || err != nil {
+		return err // mostly, and then nothing need be looked for
+	}
 	for range openTries { // they may be renamed while they are looked for
 		for _, path := range l.files() {
 			found, err := l.resumeIn(path, at)
@@ -108,9 +113,9 @@ func (l *logReader) notice(before *link.LogLine) *link.LogLine {
 	}
 	n := &link.LogLine{At: before.At, Node: l.node, Level: "warn", Stream: "dora", Message: text,
 		Fields: map[string]string{deletedField: lost}}
-	l.raw, _ = json.Marshal(map[string]any{"ts": n.At.UTC().Format(time.RFC3339Nano), "level": n.Level, "node": n.Node,
+	raw, _ := json.Marshal(map[string]any{"ts": n.At.UTC().Format(time.RFC3339Nano), "level": n.Level, "node": n.Node,
 		"stream": n.Stream, "msg": n.Message, "target": nil, "fields": n.Fields})
-	l.gap = nil
+	l.raw, l.gap = string(raw), nil
 	return n
 }
 
@@ -205,7 +210,7 @@ func (l *logReader) next() (*link.LogLine, error) {
 		return line, err
 	}
 	l.kept, l.keptRaw, l.keptAt = line, l.raw, l.at
-	l.at, l.raw = ws.LogCursor{File: l.at.File, Next: max(1, l.at.Next) - 1}, nil // at the file's beginning
+	l.at = ws.LogCursor{File: l.at.File, Next: max(1, l.at.Next) - 1} // at the file's beginning
 	return l.notice(line), nil
 }
 
@@ -218,17 +223,21 @@ func (l *logReader) read() (*link.LogLine, error) {
 		}
 		chunk, err := l.r.ReadSlice('\n')
 		l.length += int64(len(chunk))
-		l.partial = append(l.partial, chunk...)
+		if err != nil || len(l.partial) > 0 {
+			l.partial = append(l.partial, chunk...)
+			chunk = l.partial
+		}
 		if errors.Is(err, bufio.ErrBufferFull) {
-			if len(l.partial) > 4<<20 {
-				l.partial = l.partial[:4<<20] // a foreign file; ours are cut at 1 MiB
+			if len(l.partial) > maxFileLine {
+				l.partial = l.partial[:maxFileLine]
 			}
 			continue
 		}
 		if err == nil {
-			line := parseLogFileLine(l.node, l.partial)
+			l.raw = strings.TrimRight(string(chunk), "\r\n")
+			line := parseLogFileLine(l.node, l.raw)
 			l.off += l.length
-			l.raw, l.partial, l.length = append(l.raw[:0], l.partial...), l.partial[:0], 0
+			l.partial, l.length = l.partial[:0], 0
 			if l.id == "" {
 				if st, err := l.cur.Stat(); err == nil {
 					l.id = fileID(l.cur, st)
@@ -266,13 +275,20 @@ func (l *logReader) rotated() bool {
 	if err != nil {
 		return true
 	}
-	files := l.files()
-	if len(files) == 0 {
-		return false
+	newest, err := os.Stat(l.newest())
+	if err != nil { // it is being made, or was removed
+		if files := l.files(); len(files) > 0 {
+			newest, err = os.Stat(files[len(files)-1])
+		}
 	}
-	newest, err := os.Stat(files[len(files)-1])
 	return err == nil && !os.SameFile(mine, newest)
 }
+
+// newest is the path of the file that is written.
+func (l *logReader) newest() string { return filepath.Join(l.dir, nodelog.FileName(l.node)) }
+
+// maxFileLine bounds what is read of the line of a foreign file; ours are cut at 1 MiB.
+const maxFileLine = 4 << 20
 
 // openTries: files are renamed while they are looked for.
 const openTries = 3
@@ -331,6 +347,9 @@ func (l *logReader) isOpen(f *os.File) bool {
 
 // openNext opens the next file. follows is false if the open one is gone.
 func (l *logReader) openNext() (f *os.File, follows bool, err error) {
+	if f := l.openNewest(); f != nil {
+		return f, true, nil
+	}
 	files := l.files()
 	if len(files) == 0 {
 		return nil, false, io.EOF
@@ -358,130 +377,30 @@ func (l *logReader) openNext() (f *os.File, follows bool, err error) {
 	return f, follows, err
 }
 
+// openNewest opens the newest file if it comes right after the open one: then that is still
+// the first rotated one afterwards. It is nil where that is not so; a list of the folder,
+// which may be long, says more.
+func (l *logReader) openNewest() *os.File {
+	if l.cur == nil {
+		return nil
+	}
+	f, err := os.Open(l.newest())
+	if err != nil {
+		return nil
+	}
+	mine, err := l.cur.Stat()
+	if err == nil {
+		var st os.FileInfo
+		if st, err = os.Stat(filepath.Join(l.dir, "log_"+l.node+".1.jsonl")); err == nil && os.SameFile(mine, st) {
+			return f
+		}
+	}
+	_ = f.Close()
+	return nil
+}
+
 func (l *logReader) close() {
 	if l.cur != nil {
 		_ = l.cur.Close()
-	}
-}
-
-// parseLogFileLine reads both known schemas: ts/level/node/stream/msg and
-// timestamp/level/node_id/message. Anything else is shown raw, attributed to the node
-// whose file it stands in.
-func parseLogFileLine(node string, raw []byte) *link.LogLine {
-	var j struct {
-		TS        string                     `json:"ts"`
-		Timestamp string                     `json:"timestamp"`
-		Level     string                     `json:"level"`
-		Stream    string                     `json:"stream"`
-		Msg       *string                    `json:"msg"`
-		Message   *string                    `json:"message"`
-		Target    string                     `json:"target"`
-		Module    string                     `json:"module_path"`
-		File      string                     `json:"file"`
-		Line      int                        `json:"line"`
-		Fields    map[string]json.RawMessage `json:"fields"`
-	}
-	text := strings.TrimRight(string(raw), "\r\n")
-	l := &link.LogLine{Node: node, Level: "stdout", Stream: "stdout", Message: text}
-	if json.Unmarshal(raw, &j) != nil || (j.Msg == nil && j.Message == nil) {
-		return l
-	}
-	if j.TS == "" {
-		j.TS = j.Timestamp
-	}
-	if at, err := time.Parse(time.RFC3339Nano, j.TS); err == nil {
-		l.At = at
-	}
-	if j.Msg == nil {
-		j.Msg = j.Message
-	}
-	l.Message, l.Target, l.Module, l.File, l.Line = *j.Msg, j.Target, j.Module, j.File, j.Line
-	if level := strings.ToLower(j.Level); slices.Contains(logLevels, level) {
-		l.Level = level
-	}
-	if j.Stream != "" {
-		l.Stream = j.Stream
-	}
-	if len(j.Fields) > 0 {
-		l.Fields = make(map[string]string, len(j.Fields))
-		for k, v := range j.Fields {
-			var s string
-			if json.Unmarshal(v, &s) != nil {
-				s = string(v)
-			}
-			l.Fields[k] = s
-		}
-	}
-	return l
-}
-
-// mergedLogs yields the lines of several nodes in order of time; lines of one node
-// keep their order.
-type mergedLogs struct {
-	readers []*logReader
-	heads   []*link.LogLine
-	raws    []string // of heads, if keepRaw
-	keepRaw bool
-	from    map[string]ws.LogCursor // where a node that is added begins
-	cursor  map[string]ws.LogCursor // behind the lines returned
-	raw     string                  // the line returned last
-}
-
-func newMergedLogs(dir string, nodes []string) *mergedLogs {
-	m := &mergedLogs{cursor: map[string]ws.LogCursor{}}
-	for _, n := range nodes {
-		m.add(dir, n)
-	}
-	return m
-}
-
-func (m *mergedLogs) add(dir, node string) {
-	for _, r := range m.readers {
-		if r.node == node {
-			return
-		}
-	}
-	r := &logReader{dir: dir, node: node}
-	if at, ok := m.from[node]; ok {
-		_ = r.resume(at)
-		m.cursor[node] = at
-	}
-	m.readers = append(m.readers, r)
-	m.heads, m.raws = append(m.heads, nil), append(m.raws, "")
-}
-
-// next returns the oldest line at hand, or io.EOF when there is none yet.
-func (m *mergedLogs) next() (*link.LogLine, error) {
-	best := -1
-	for i, r := range m.readers {
-		if m.heads[i] == nil {
-			line, err := r.next()
-			if errors.Is(err, io.EOF) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			m.heads[i] = line
-			if m.keepRaw {
-				m.raws[i] = string(r.raw)
-			}
-		}
-		if best < 0 || m.heads[i].At.Before(m.heads[best].At) {
-			best = i
-		}
-	}
-	if best < 0 {
-		return nil, io.EOF
-	}
-	line := m.heads[best]
-	m.raw, m.heads[best] = m.raws[best], nil
-	m.cursor[line.Node] = m.readers[best].at
-	return line, nil
-}
-
-func (m *mergedLogs) close() {
-	for _, r := range m.readers {
-		r.close()
 	}
 }

@@ -129,7 +129,7 @@ func TestLogFileSchemas(t *testing.T) {
 		`[1,2]`:     {Level: "stdout", Stream: "stdout", Message: `[1,2]`},
 		`{"msg":7}`: {Level: "stdout", Stream: "stdout", Message: `{"msg":7}`},
 	} {
-		l := parseLogFileLine("n", []byte(raw))
+		l := parseLogFileLine("n", raw)
 		if l.Node != "n" || l.Level != want.Level || l.Stream != want.Stream || l.Message != want.Message {
 			t.Errorf("%s: got %+v", raw, l)
 		}
@@ -140,7 +140,7 @@ func FuzzParseLogFileLine(f *testing.F) {
 	f.Add([]byte(`{"ts":"2026-01-02T03:04:05Z","level":"WARN","msg":"m","fields":{"k":1}}`))
 	f.Add([]byte("\xff{"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		l := parseLogFileLine("n", raw)
+		l := parseLogFileLine("n", string(raw))
 		if l.Node != "n" || !strings.Contains(" stdout trace debug info warn error ", " "+l.Level+" ") {
 			t.Errorf("%q gave %+v", raw, l)
 		}

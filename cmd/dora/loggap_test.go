@@ -61,7 +61,7 @@ func follow(t *testing.T, grep string) {
 		}
 		p := page(t, dir, q)
 		for _, raw := range p.Lines {
-			l := parseLogFileLine(raw.Node, []byte(raw.Raw))
+			l := parseLogFileLine(raw.Node, raw.Raw)
 			hist = append(hist, fmt.Sprint(l.Message, l.Fields, q.Cursor))
 			if isDeletedNotice(l) {
 				n, err := strconv.Atoi(l.Fields[deletedField])

@@ -26,6 +26,8 @@ const (
 	pageBytes = 256 << 10
 	// maxLogsWait bounds how long a question for lines may wait.
 	maxLogsWait = 10 * time.Second
+	// followPause is how long a follower that has seen everything leaves lines to come.
+	followPause = 20 * time.Millisecond
 	// followWait is how long a follower has its question wait.
 	followWait = 2 * time.Second
 )
@@ -49,9 +51,9 @@ func linePasser(q *ws.LogsQuery) func(*link.LogLine) bool {
 	}
 }
 
-// readLogs answers a question for lines from the files in a folder. over says that nothing
+// read answers a question for lines from the files in a folder. over says that nothing
 // will come any more; it is asked before the files are read.
-func readLogs(ctx context.Context, dir string, q ws.LogsQuery, over func() bool) (ws.LogsPage, error) {
+func (r *logReaders) read(ctx context.Context, dir string, q ws.LogsQuery, over func() bool) (ws.LogsPage, error) {
 	for _, level := range append(slices.Collect(maps.Values(q.NodeLevels)), q.Level) {
 		if level != "" && !slices.Contains(logLevels, level) {
 			return ws.LogsPage{}, ws.Errorf(ws.CodeBadRequest, "logs: unknown level %q", level)
@@ -67,28 +69,34 @@ func readLogs(ctx context.Context, dir string, q ws.LogsQuery, over func() bool)
 		}
 		q.Cursor, q.Tail = at, nil
 	}
-	m, err := openLogs(dir, q)
-	if err != nil {
-		return ws.LogsPage{}, err
+	m := r.take(dir, &q)
+	if m == nil {
+		var err error
+		if m, err = openLogs(dir, q); err != nil {
+			return ws.LogsPage{}, err
+		}
 	}
-	defer m.close()
-	m.keepRaw = true
+	page, err := m.await(ctx, dir, &q, over)
+	if err != nil || page.Ended && !page.More {
+		m.close()
+		return page, err
+	}
+	page.Reader = r.keep(m, dir, &q)
+	return page, nil
+}
+
+// await reads a page, and again until there is one or the question has waited long enough.
+func (m *mergedLogs) await(ctx context.Context, dir string, q *ws.LogsQuery, over func() bool) (ws.LogsPage, error) {
 	deadline := time.Now().Add(min(q.Wait, maxLogsWait))
+	if m.caughtUp && q.Wait > 0 { // many lines at once cost less than one by one
+		if err := pause(ctx, followPause); err != nil {
+			return ws.LogsPage{}, err
+		}
+	}
 	for {
 		ended := over()
 		if _, err := os.Stat(dir); ended && err != nil {
 			return ws.LogsPage{}, fmt.Errorf("log files: %w", err)
-		}
-		page, err := readPage(ctx, m, &q, pageBytes)
-		page.Ended = ended
-		if err != nil || ended || len(page.Lines) > 0 || page.More || !time.Now().Before(deadline) {
-			return page, err
-		}
-		// The files stay open meanwhile: rotation takes none of them away unread.
-		select {
-		case <-time.After(followInterval):
-		case <-ctx.Done():
-			return page, ctx.Err()
 		}
 		if len(q.Nodes) == 0 {
 			if nodes, err := logNodes(dir); err == nil {
@@ -97,6 +105,24 @@ func readLogs(ctx context.Context, dir string, q ws.LogsQuery, over func() bool)
 				}
 			}
 		}
+		page, err := readPage(ctx, m, q, pageBytes)
+		page.Ended, m.caughtUp = ended, !page.More
+		if err != nil || ended || len(page.Lines) > 0 || page.More || !time.Now().Before(deadline) {
+			return page, err
+		}
+		// The files stay open meanwhile: rotation takes none of them away unread.
+		if err := pause(ctx, followInterval); err != nil {
+			return page, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -119,8 +145,9 @@ func openLogs(dir string, q ws.LogsQuery) (*mergedLogs, error) {
 }
 
 // readPage reads lines up to a number of bytes (and at least one).
-func readPage(ctx context.Context, m *mergedLogs, q *ws.LogsQuery, limit int) (ws.LogsPage, error) {
-	page := ws.LogsPage{Lines: []ws.LogLine{}, Cursor: m.cursor}
+func readPage(ctx context.Context, m *mergedLogs, q *ws.LogsQuery, limit int) (page ws.LogsPage, err error) {
+	page.Lines = []ws.LogLine{}
+	defer func() { page.Cursor = maps.Clone(m.cursor) }()
 	pass := linePasser(q)
 	for size := 0; ; {
 		l, err := m.next()
@@ -136,7 +163,7 @@ func readPage(ctx context.Context, m *mergedLogs, q *ws.LogsQuery, limit int) (w
 		if !pass(l) {
 			continue
 		}
-		page.Lines = append(page.Lines, ws.LogLine{Node: l.Node, Raw: strings.TrimRight(m.raw, "\r\n")})
+		page.Lines = append(page.Lines, ws.LogLine{Node: l.Node, Raw: m.raw})
 		if size += len(m.raw); size >= limit {
 			page.More = true
 			return page, nil
@@ -192,10 +219,14 @@ func (s *daemonServer) logs(ctx context.Context, raw json.RawMessage) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return readLogs(ctx, flow.LogDir, q, func() bool {
+	page, err := s.readers.read(ctx, flow.LogDir, q, func() bool {
 		flow, err := s.flow(ctx, q.Dataflow)
 		return err != nil || flow.Status == actors.StatusFinished || flow.Status == actors.StatusFailed
 	})
+	if q.Pack && len(page.Lines) > 0 {
+		page.Packed, page.Lines = packLines(page.Lines), nil
+	}
+	return page, err
 }
 
 // flow is one dataflow of this machine.
@@ -214,9 +245,12 @@ func (s *daemonServer) flow(ctx context.Context, uuid string) (actors.DataflowIn
 
 // logPages asks the coordinator for lines.
 func (f *flow) logPages(ctx context.Context, q ws.LogsQuery) (ws.LogsPage, error) {
-	q.Dataflow = f.UUID
+	q.Dataflow, q.Pack = f.UUID, true
 	var page ws.LogsPage
 	err := f.t.call(ctx, ws.MethodLogs, q, &page)
+	if err == nil && page.Packed != nil {
+		page.Lines, err = unpackLines(page.Packed)
+	}
 	var said *ws.Error
 	if q.Wait == 0 && errors.As(err, &said) && (said.Code == actors.CodeAway || said.Code == actors.CodeUnknownDataflow) {
 		if st, statErr := os.Stat(f.LogDir); statErr == nil && st.IsDir() {
@@ -227,16 +261,32 @@ func (f *flow) logPages(ctx context.Context, q ws.LogsQuery) (ws.LogsPage, error
 	return page, err
 }
 
+// fetched is what one question for lines gave.
+type fetched struct {
+	page ws.LogsPage
+	err  error
+}
+
 // showLogs prints what is there, and with follow what comes, until the dataflow is over or
-// the context ends. A follower waits for coordinator and daemon while they are away.
+// the context ends. A follower waits for coordinator and daemon while they are away. The
+// next page is read while one is shown.
 func showLogs(ctx context.Context, pages pager, q ws.LogsQuery, follow bool, p *logPrinter) error {
 	away := false
-	for {
-		page, err := pages(ctx, q)
+	ask := func(q ws.LogsQuery) <-chan fetched {
+		c := make(chan fetched, 1)
+		go func() {
+			page, err := pages(ctx, q)
+			c <- fetched{page, err}
+		}()
+		return c
+	}
+	for next := ask(q); ; {
+		f := <-next
+		page := f.page
 		switch {
 		case ctx.Err() != nil:
 			return p.flush()
-		case err != nil && follow && isAway(err):
+		case f.err != nil && follow && isAway(f.err):
 			if !away {
 				fmt.Fprintln(os.Stderr, "the daemon or the coordinator is away; waiting for it to come back")
 			}
@@ -245,23 +295,25 @@ func showLogs(ctx context.Context, pages pager, q ws.LogsQuery, follow bool, p *
 			case <-time.After(250 * time.Millisecond):
 			case <-ctx.Done():
 			}
+			next = ask(q)
 			continue
-		case err != nil:
-			return err
+		case f.err != nil:
+			return f.err
 		}
 		away = false
-		for _, l := range page.Lines {
-			p.print(parseLogFileLine(l.Node, []byte(l.Raw)))
-		}
-		if err := p.flush(); err != nil {
-			return err
-		}
-		if !page.More && (!follow || page.Ended && len(page.Lines) == 0) {
-			return nil
-		}
-		q.Cursor, q.Tail = page.Cursor, nil
+		last := !page.More && (!follow || page.Ended && len(page.Lines) == 0)
+		q.Cursor, q.Reader, q.Tail = page.Cursor, page.Reader, nil
 		if follow {
 			q.Wait = followWait
+		}
+		if !last {
+			next = ask(q)
+		}
+		for _, l := range page.Lines {
+			p.print(parseLogFileLine(l.Node, l.Raw))
+		}
+		if err := p.flush(); err != nil || last {
+			return err
 		}
 	}
 }

@@ -24,7 +24,7 @@ func page(t *testing.T, dir string, q ws.LogsQuery) ws.LogsPage {
 func messages(p ws.LogsPage) []string {
 	var out []string
 	for _, l := range p.Lines {
-		out = append(out, parseLogFileLine(l.Node, []byte(l.Raw)).Message)
+		out = append(out, parseLogFileLine(l.Node, l.Raw).Message)
 	}
 	return out
 }

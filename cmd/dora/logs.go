@@ -177,8 +177,9 @@ func folderSource(dir, uuid string, live func() bool) (*logSource, error) {
 	if err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", uuid, err)
 	}
+	readers := &logReaders{}
 	return &logSource{uuid: uuid, name: dir, known: known, pages: func(ctx context.Context, q ws.LogsQuery) (ws.LogsPage, error) {
-		return readLogs(ctx, dir, q, func() bool { return !live() })
+		return readers.read(ctx, dir, q, func() bool { return !live() })
 	}}, nil
 }
 

@@ -2,15 +2,14 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/dora-go/dora/shim/nodelog"
 	"github.com/dora-go/dora/transport/link"
 )
 
@@ -88,53 +87,18 @@ type logPrinter struct {
 	format   string
 	color    bool
 	dataflow string
+	buf      []byte
 }
 
 func newLogPrinter(w io.Writer, format string, color bool, dataflow string) *logPrinter {
 	return &logPrinter{w: bufio.NewWriterSize(w, 32<<10), format: format, color: color, dataflow: dataflow}
 }
 
-// jsonLine has the keys of the real daemon's JSON log messages.
-type jsonLine struct {
-	BuildID    *string           `json:"build_id"`
-	DataflowID *string           `json:"dataflow_id"`
-	NodeID     *string           `json:"node_id"`
-	DaemonID   *string           `json:"daemon_id"`
-	Level      string            `json:"level"`
-	Target     *string           `json:"target"`
-	ModulePath *string           `json:"module_path"`
-	File       *string           `json:"file"`
-	Line       *int              `json:"line"`
-	Message    string            `json:"message"`
-	Timestamp  string            `json:"timestamp"`
-	Fields     map[string]string `json:"fields"`
-}
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // print writes one line; call flush when there is no next one at hand.
 func (p *logPrinter) print(l *link.LogLine) {
 	if p.format == "json" {
-		level := l.Level
-		if level != "stdout" {
-			level = strings.ToUpper(level)
-		}
-		j := jsonLine{DataflowID: optional(p.dataflow), NodeID: optional(l.Node), Level: level, Target: optional(l.Target),
-			ModulePath: optional(l.Module), File: optional(l.File), Message: l.Message,
-			Timestamp: l.At.UTC().Format(time.RFC3339Nano), Fields: l.Fields}
-		if l.Line != 0 {
-			j.Line = &l.Line
-		}
-		raw, err := json.Marshal(j)
-		if err != nil {
-			return
-		}
-		_, _ = p.w.Write(append(raw, '\n'))
+		p.buf = append(nodelog.AppendRecord(p.buf[:0], p.dataflow, l), '\n')
+		_, _ = p.w.Write(p.buf)
 		return
 	}
 	node := l.Node

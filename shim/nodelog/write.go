@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -170,26 +168,8 @@ func encode(l *link.LogLine) []byte { return appendLine(nil, l) }
 // may print a lot, so this is done by hand.
 func appendLine(b []byte, l *link.LogLine) []byte {
 	b = appendText(appendHead(b, l), l.Message)
-	b = append(b, `","target":`...)
-	if l.Target == "" {
-		b = append(b, "null"...)
-	} else {
-		b = appendString(b, l.Target)
-	}
-	b = append(b, `,"fields":`...)
-	if l.Fields == nil {
-		b = append(b, "null"...)
-	} else {
-		b = append(b, '{')
-		for i, k := range slices.Sorted(maps.Keys(l.Fields)) {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(appendString(b, k), ':')
-			b = appendString(b, l.Fields[k])
-		}
-		b = append(b, '}')
-	}
+	b = appendOptional(append(b, `","target":`...), l.Target)
+	b = appendFields(append(b, `,"fields":`...), l.Fields)
 	return append(b, "}\n"...)
 }
 

@@ -2,35 +2,17 @@ package route
 
 import (
 	"bytes"
-	"encoding/json"
 	"strings"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/dora-go/dora/shim/nodelog"
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/nodewire"
 )
-
-// logRecord is one log line as nodes receive it, by send_logs_as and dora/logs. Names,
-// order and nulls are those of dora 1.1.0.
-type logRecord struct {
-	Build    *string           `json:"build_id"`
-	Dataflow string            `json:"dataflow_id"`
-	Node     string            `json:"node_id"`
-	Daemon   *string           `json:"daemon_id"`
-	Level    string            `json:"level"`
-	Target   *string           `json:"target"`
-	Module   *string           `json:"module_path"`
-	File     *string           `json:"file"`
-	Line     *int              `json:"line"`
-	Message  string            `json:"message"`
-	Time     string            `json:"timestamp"`
-	Fields   map[string]string `json:"fields"`
-}
 
 // Line takes one output line of a node: raw as printed, with its newline if it had one,
 // and l as it was understood. Nodes that asked for it get it as a message. It never
@@ -51,10 +33,8 @@ func (r *Router) Line(id string, l link.LogLine, raw []byte) {
 	if logsAs == nil && !r.wanted(n, l.Level) {
 		return
 	}
-	text := r.record(id, &l)
-	if text == "" {
-		return
-	}
+	l.Node = id
+	text := string(nodelog.AppendRecord(nil, r.load.Dataflow, &l))
 	if logsAs != nil {
 		r.publishText(logsAs, text)
 	}
@@ -105,33 +85,6 @@ var levels = map[string]int{"stdout": 0, "trace": 1, "debug": 2, "info": 3, "war
 // and no filter at all.
 func passes(level, min string) bool {
 	return min == "" || levels[strings.ToLower(level)] >= levels[strings.ToLower(min)]
-}
-
-// record renders a line as JSON.
-func (r *Router) record(id string, l *link.LogLine) string {
-	rec := logRecord{Dataflow: r.load.Dataflow, Node: id, Level: l.Level, Message: l.Message,
-		Time: l.At.UTC().Format(time.RFC3339Nano), Fields: l.Fields,
-		Target: optional(l.Target), Module: optional(l.Module), File: optional(l.File)}
-	if l.Level != "stdout" {
-		rec.Level = strings.ToUpper(l.Level)
-	}
-	if l.Line > 0 {
-		rec.Line = &l.Line
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(&rec); err != nil {
-		return ""
-	}
-	return strings.TrimSuffix(b.String(), "\n")
-}
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 // publishText sends text on an output of the router's own making.

@@ -200,10 +200,14 @@ type LogsQuery struct {
 	// Level is the lowest one wanted ("": all); NodeLevels overrides it for single nodes.
 	Level      string            `json:"level,omitempty"`
 	NodeLevels map[string]string `json:"node_levels,omitempty"`
+	// Reader is that of the answer before, if there was one: going on is cheaper by it.
+	Reader uint64 `json:"reader,omitempty"`
 	// Tail, if set, begins with the last so many lines that pass the filters.
 	Tail *int `json:"tail,omitempty"`
 	// Wait is how long (at most 10 s) the answer may wait for lines.
 	Wait time.Duration `json:"wait,omitempty"`
+	// Pack: whoever asks can read LogsPage.Packed.
+	Pack bool `json:"pack,omitempty"`
 }
 
 // LogCursor is a place behind a line of a node's log: File tells the file, whatever its
@@ -218,8 +222,13 @@ type LogCursor struct {
 
 // LogsPage are lines, and where to go on.
 type LogsPage struct {
-	Lines  []LogLine            `json:"lines"`
+	Lines []LogLine `json:"lines"`
+	// Packed are the lines instead, if they were asked for so: node and line in turn, each
+	// with a newline, as one S2 block.
+	Packed []byte               `json:"packed,omitempty"`
 	Cursor map[string]LogCursor `json:"cursor"`
+	// Reader is the number of the files that are still open for the next question.
+	Reader uint64 `json:"reader,omitempty"`
 	// More: there are lines already beyond the cursor.
 	More bool `json:"more,omitempty"`
 	// Ended: the dataflow is over, nothing will come.
