@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"sync"
+	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -227,12 +228,53 @@ func (d *Decoder) Decode(data []byte, o *Owner) (arrow.Array, error) {
 	}
 	s, ok := shapeOf(data)
 	if !ok {
-		return decodeAny(data, o)
+		return d.decodeAny(data, o)
 	}
 	d.last, d.size = s, len(data)
 	d.head = s.fill(d.head[:0], s.rows, s.from-len(s.form.head), s.length)
 	return s.array(data, o), nil
 }
+
+// decodeAny is decodeAny for a stream that another encoder wrote. It remembers where the
+// values of plain numbers were: official nodes, for one, write a validity bitmap also where
+// nothing is missing.
+func (d *Decoder) decodeAny(data []byte, o *Owner) (arrow.Array, error) {
+	d.size, d.head = 0, append(d.head[:0], headOf(data)...)
+	arr, err := decodeAny(data, o)
+	if err != nil || len(d.head) == 0 || !bytes.Equal(d.head, data[:len(d.head)]) {
+		return arr, err
+	}
+	a := arr.Data()
+	f := forms().byType[a.DataType().ID()&63]
+	if f == nil || f.typ.ID() != a.DataType().ID() || a.NullN() != 0 || a.Offset() != 0 || a.Buffers()[0] != nil || a.Buffers()[1] == nil {
+		return arr, nil
+	}
+	values := a.Buffers()[1].Bytes()
+	from := uintptr(unsafe.Pointer(unsafe.SliceData(values))) - uintptr(unsafe.Pointer(unsafe.SliceData(data)))
+	if from >= uintptr(len(d.head)) && from <= uintptr(len(data)) && len(values) <= len(data)-int(from) && len(values) >= a.Len()*f.width {
+		d.last, d.size = shape{form: f, rows: a.Len(), from: int(from), length: len(values)}, len(data)
+	}
+	return arr, nil
+}
+
+// headOf is what comes before the body of a stream's first batch; nil if that is not to be
+// seen, or long.
+func headOf(data []byte) []byte {
+	end := uint64(0)
+	for range 2 { // the schema, the batch
+		if end+8 > uint64(len(data)) || binary.LittleEndian.Uint32(data[end:]) != continuation {
+			return nil
+		}
+		end += 8 + uint64(binary.LittleEndian.Uint32(data[end+4:]))
+	}
+	if end > uint64(len(data)) || end > maxHead {
+		return nil
+	}
+	return data[:end]
+}
+
+// continuation begins every message of a stream.
+const continuation = 0xffffffff
 
 // maxHead is more than the head of any form, in bytes.
 const maxHead = 1 << 10

@@ -122,6 +122,7 @@ func TestDecoderReadsWhatDecodeReads(t *testing.T) {
 	words := array.NewStringBuilder(memory.DefaultAllocator)
 	words.Append("neither")
 	add(words.NewArray())
+	streams = append(streams, withBitmap(t), withBitmap(t))
 	add(numbers(arrow.PrimitiveTypes.Int32, 5))
 	good := streams[len(streams)-1]
 	for i := range good { // same length, one byte wrong
@@ -148,5 +149,44 @@ func TestDecoderReadsWhatDecodeReads(t *testing.T) {
 		if freed != 1 {
 			t.Fatalf("stream %d: given back %d times", i, freed)
 		}
+	}
+}
+
+// withBitmap is a stream as official nodes write it: with a validity bitmap, though nothing
+// is missing.
+func withBitmap(t *testing.T) []byte {
+	b := array.NewInt32Builder(memory.DefaultAllocator)
+	b.AppendValues([]int32{1, 2, 3}, []bool{true, false, true})
+	e, err := Encode(b.NewArray())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := e.AppendTo(nil)
+	nulls := data[forms().byType[arrow.INT32].node+8:]
+	if nulls[0] != 1 {
+		t.Fatalf("%d values are missing there, not 1", nulls[0])
+	}
+	nulls[0] = 0
+	return data
+}
+
+func TestDecoderRemembersStreamsOfOthers(t *testing.T) {
+	var d Decoder
+	data := withBitmap(t)
+	for range 2 {
+		got, err := d.Decode(data, nil)
+		if err != nil || got.NullN() != 0 || got.Len() != 3 || got.(*array.Int32).Value(2) != 3 {
+			t.Fatalf("%v, %v", got, err)
+		}
+		if d.size != len(data) {
+			t.Fatal("it is not remembered")
+		}
+	}
+	if n := testing.AllocsPerRun(10, func() { _, _ = d.Decode(data, nil) }); n > 8 {
+		t.Fatalf("%v allocations for a stream that is like the one before", n)
+	}
+	forgotten, err := d.Decode(data[:len(data)-1], nil)
+	if err == nil {
+		t.Fatalf("a stream cut short is read as %v", forgotten)
 	}
 }

@@ -322,6 +322,10 @@ const realAllPython = "real dora, all Python"
 
 // chainLatency measures from an official sender through a relay to an official receiver.
 func (w *workshop) chainLatency(d dora, p pace, relay string) func(context.Context) (sample, error) {
+	return w.officialLatency(d, w.relayGraph(p, relay), p, nil)
+}
+
+func (w *workshop) relayGraph(p pace, relay string) graph {
 	g := w.pairGraph(p)
 	middle := graphNode{ID: "relay", Path: relay, Outputs: []string{"data"},
 		Inputs: map[string]graphInput{"data": input("sender/data", 100)}, Env: map[string]string{"BENCH_ROLE": "relay"}}
@@ -332,7 +336,7 @@ func (w *workshop) chainLatency(d dora, p pace, relay string) func(context.Conte
 			n.Env["DORA_NODE_SHM_POOL_SIZE"] = strconv.Itoa(chainPool)
 		}
 	}
-	return w.officialLatency(d, g, p, nil)
+	return g
 }
 
 // cpuRows: what an edge costs when nothing, or little, flows.

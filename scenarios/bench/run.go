@@ -53,6 +53,7 @@ type graphNode struct {
 	Inputs  map[string]graphInput `json:"inputs,omitempty"`
 	Outputs []string              `json:"outputs,omitempty"`
 	Env     map[string]string     `json:"env,omitempty"`
+	Restart string                `json:"restart_policy,omitempty"`
 }
 
 type graphInput struct {

@@ -3,9 +3,11 @@ package route
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dora-go/dora/transport/nodewire"
+	"github.com/dora-go/dora/transport/shm"
 	"github.com/dora-go/dora/transport/zenoh"
 )
 
@@ -21,11 +23,23 @@ type bridge struct {
 	inlets  map[*output]*inlet
 	lanes   *lanes // nil without Go producers
 
+	mu    sync.Mutex
+	ended bool
+	lent  map[lentMemory]*shm.Foreign // nil values: not to be had
+	// overdue: the engine took memory back that was lent.
+	overdue, overdueSaid atomic.Bool
+
 	questions chan *inlet // whose node asks whether they are there
 	answers   chan *lane  // whose node said that it is there
 	closed    chan struct{}
 	done      sync.WaitGroup
 	once      sync.Once
+}
+
+// lentMemory is memory of the node that Go nodes read, as it is known at the end of one relay.
+type lentMemory struct {
+	from    *shm.Endpoint
+	segment uint64
 }
 
 // bridgeCloseLimit bounds how long a bridge waits for the engine at its end.
@@ -84,7 +98,7 @@ func (n *node) newBridge(direct []*output, from []*input) (*bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bridge{n: n, session: session, inlets: map[*output]*inlet{},
+	b := &bridge{n: n, session: session, inlets: map[*output]*inlet{}, lent: map[lentMemory]*shm.Foreign{},
 		questions: make(chan *inlet, 64), answers: make(chan *lane, 64), closed: make(chan struct{})}
 	b.done.Add(1)
 	go b.answer()
@@ -131,10 +145,52 @@ func (b *bridge) answer() {
 	}
 }
 
+// adopt has Go nodes read memory of the node where it is. It is nil if that is not possible.
+func (b *bridge) adopt(from *shm.Endpoint, segment uint64) *shm.Foreign {
+	at := lentMemory{from, segment}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f, known := b.lent[at]; known || b.ended {
+		return f
+	}
+	fd, size := b.session.Segment(segment)
+	if fd < 0 {
+		b.lent[at] = nil
+		return nil
+	}
+	f, err := from.Writer.Adopt(fd, size)
+	if err != nil {
+		b.n.r.warn(b.n.id, fmt.Sprintf("its messages are copied for Go nodes, which is slower: %v", err))
+	}
+	b.lent[at] = f
+	return f
+}
+
+// retire ends the use of the node's memory by Go nodes, when they are done with it.
+func (b *bridge) retire() {
+	b.mu.Lock()
+	lent := b.lent
+	b.lent, b.ended = nil, true
+	b.mu.Unlock()
+	for _, f := range lent { // without the lock, as the writer has one of its own
+		if f != nil {
+			f.Retire()
+		}
+	}
+}
+
+// reportOverdue tells the user, once, that messages may have been damaged.
+func (b *bridge) reportOverdue() {
+	if b.overdue.Load() && b.overdueSaid.CompareAndSwap(false, true) {
+		b.n.r.warn(b.n.id, "this machine did not let dora run for 100 ms or more: the node's shared memory was taken back while Go nodes read a message there, which may be damaged")
+	}
+}
+
 // close ends the bridge, once. An engine that does not end in time is left behind.
 func (b *bridge) close() {
 	b.once.Do(func() {
 		close(b.closed)
+		b.retire()
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)

@@ -33,7 +33,9 @@
 // shared memory: a bridge (bridge.go) per official process stands for its Go neighbours.
 // The order on an edge holds there too. What an official node sends directly has its turn
 // when the node's word of it comes over its connection (inlet.go); what goes to one
-// directly, and what goes over its connection, wait for each other (lane.go).
+// directly, and what goes over its connection, wait for each other (lane.go). Go nodes read
+// large messages where the official node wrote them, as long as they hold less than a quarter of
+// its pool; others are copied.
 //
 // Locks: a node's mu protects its queue, the state of its inputs and its sessions;
 // never two at a time, and only sharedMemory.mu is taken below it. Router.mu protects

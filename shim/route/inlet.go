@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -28,6 +29,8 @@ const (
 	// turns wait for silentWait only.
 	arrivalWait = time.Second
 	silentWait  = 20 * time.Millisecond
+	// lendMin is the size in bytes from which a message is not copied for Go nodes.
+	lendMin = 64 << 10
 )
 
 const (
@@ -47,9 +50,12 @@ type inlet struct {
 	shared    atomic.Uint64 // messages that came through shared memory
 
 	came  chan struct{} // something arrived
-	noted bool          // what the node shares is; belongs to who delivers
+	noted atomic.Bool   // what the node shares is
+
+	words sync.Mutex // one at a time has its turn
 
 	mu      sync.Mutex
+	due     *nodewire.Message // the word whose message is waited for; nil once that was routed
 	waiting []arrival
 	bytes   int
 	ended   bool
@@ -139,13 +145,53 @@ func (in *inlet) take(s *zenoh.Sample) {
 	if !ok {
 		return
 	}
-	in.waiting = append(in.waiting, a)
-	in.bytes += len(a.payload)
 	in.silent = false
+	if due := in.due; due != nil && len(in.waiting) == 0 && due.Timestamp() == a.time && in.lendNow(due, &a) {
+		in.due = nil
+	} else {
+		in.waiting = append(in.waiting, a)
+		in.bytes += len(a.payload)
+	}
 	select {
 	case in.came <- struct{}{}:
 	default:
 	}
+}
+
+// rouse wakes Go nodes, as a message is about to come.
+func (in *inlet) rouse() {
+	if ep := in.b.n.r.mem.sender(in.o); ep != nil {
+		ep.Writer.Rouse(outputName(in.o), 0)
+	}
+}
+
+// lendNow routes the message of a word that came before it, on the engine's thread, if that
+// is a matter of lending; mu is held.
+func (in *inlet) lendNow(sent *nodewire.Message, a *arrival) bool {
+	if !in.noted.Load() || a.sample == nil || !a.sample.Valid() {
+		return false
+	}
+	for _, c := range in.consumers {
+		if c.hold || !c.node.shared.Load() {
+			return false
+		}
+	}
+	if in.o.closed.Load() {
+		return false
+	}
+	b, m := in.message(sent, *a)
+	lent := in.lend(b, &m)
+	if lent {
+		b.Release()
+	}
+	return lent
+}
+
+// message is what a sample and its word make.
+func (in *inlet) message(sent *nodewire.Message, a arrival) (*direct, message) {
+	b := &direct{in: in, a: a}
+	b.refs.Store(1)
+	return b, message{buf: b, meta: sent.Meta, payload: a.payload, time: sent.Time, flags: sent.Flags}
 }
 
 // arrival makes a sample a message; it is released if it is none. mu is held.
@@ -170,11 +216,21 @@ func (in *inlet) arrival(s *zenoh.Sample, m *nodewire.Message) (arrival, bool) {
 }
 
 // turn waits for the message of a word. Messages whose turn is over are dropped: nobody
-// waits for them any more.
-func (in *inlet) turn(t nodewire.Timestamp) (arrival, bool) {
+// waits for them any more. It is over if the message was routed as it came.
+func (in *inlet) turn(sent *nodewire.Message) (a arrival, ok, over bool) {
+	t := sent.Timestamp()
 	var timer *time.Timer
+	defer func() {
+		if timer != nil {
+			timer.Stop()
+		}
+	}()
 	for {
 		in.mu.Lock()
+		if timer != nil && in.due == nil {
+			in.mu.Unlock()
+			return arrival{}, true, true
+		}
 		for len(in.waiting) > 0 && in.waiting[0].time.Time < t.Time {
 			a := in.pop()
 			a.release()
@@ -182,37 +238,41 @@ func (in *inlet) turn(t nodewire.Timestamp) (arrival, bool) {
 		if len(in.waiting) > 0 || in.ended {
 			// A node sends in order: if a later one is here, this one is lost.
 			ok := !in.ended && in.waiting[0].time == t
-			var a arrival
 			if ok {
 				a = in.pop()
 			}
+			in.due = nil
 			in.mu.Unlock()
-			if timer != nil {
-				timer.Stop()
-			}
-			return a, ok
+			return a, ok, false
 		}
 		wait := arrivalWait
 		if in.silent {
 			wait = silentWait
 		}
+		in.due = sent
 		in.mu.Unlock()
 		if timer == nil {
 			timer = time.NewTimer(wait)
+			in.rouse()
 		}
 		select {
 		case <-in.came:
 		case <-timer.C:
 			in.mu.Lock()
-			in.silent = len(in.waiting) == 0
-			late := in.silent
+			late := len(in.waiting) == 0 && in.due != nil
+			if late {
+				in.silent, in.due = true, nil
+			}
 			in.mu.Unlock()
 			if late {
-				return arrival{}, false
+				return arrival{}, false, false
 			}
 			timer.Reset(arrivalWait)
 		case <-in.b.n.r.closed:
-			return arrival{}, false
+			in.mu.Lock()
+			in.due = nil
+			in.mu.Unlock()
+			return arrival{}, false, false
 		}
 	}
 }
@@ -227,7 +287,12 @@ func (in *inlet) pop() arrival {
 
 // deliver routes the message of a word to the consumers for which the inlet stands.
 func (in *inlet) deliver(sent *nodewire.Message) {
-	a, ok := in.turn(sent.Timestamp())
+	in.words.Lock()
+	defer in.words.Unlock()
+	a, ok, over := in.turn(sent)
+	if over {
+		return
+	}
 	if in.o.closed.Load() {
 		a.release()
 		return
@@ -242,13 +307,10 @@ func (in *inlet) deliver(sent *nodewire.Message) {
 		}
 		return
 	}
-	if !in.noted && a.sample != nil {
-		in.noted = true
+	if a.sample != nil && in.noted.CompareAndSwap(false, true) {
 		in.b.mapped() // the node's pool
 	}
-	b := &direct{a: a}
-	b.refs.Store(1)
-	m := message{buf: b, meta: sent.Meta, payload: a.payload, time: sent.Time, flags: sent.Flags}
+	b, m := in.message(sent, a)
 	shared := in.o.tapped.Load()
 	for _, c := range in.consumers {
 		if c.node.shared.Load() {
@@ -258,15 +320,49 @@ func (in *inlet) deliver(sent *nodewire.Message) {
 		queued := c.message(b, sent, a.payload)
 		_ = c.node.offer(c, &queued)
 	}
-	if shared {
+	if shared && !in.lend(b, &m) {
 		in.b.n.r.mem.send(in.o, &m, true)
 	}
 	b.Release()
 }
 
+// lend publishes a large message to Go nodes where it lies. It is false if a copy has to be
+// sent.
+func (in *inlet) lend(b *direct, m *message) bool {
+	s := b.a.sample
+	if s == nil || s.Segment == 0 || len(m.payload) < lendMin {
+		return false
+	}
+	ep := in.b.n.r.mem.sender(in.o)
+	if ep == nil {
+		return false
+	}
+	f := in.b.adopt(ep, s.Segment)
+	if f == nil {
+		return false
+	}
+	b.Retain()
+	in.b.reportOverdue()
+	lent, _ := ep.Writer.Lend(context.Background(), outputName(in.o), f, s.Offset, len(m.payload), m.shared(), b.back)
+	if !lent {
+		b.Release()
+	}
+	return lent
+}
+
+// back takes back what was lent. The engine takes shared memory away from readers that look
+// dead to it: this process, when it did not run for long. Then what was read may be damaged.
+func (d *direct) back() {
+	if !d.a.sample.Valid() {
+		d.in.b.overdue.Store(true) // said with the next message: a lock is held
+	}
+	d.Release()
+}
+
 // direct counts the uses of a message that came by the direct path.
 type direct struct {
 	refs atomic.Int32
+	in   *inlet
 	a    arrival
 }
 

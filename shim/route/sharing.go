@@ -11,12 +11,7 @@ import (
 // send publishes a message to those consumers that use shared memory. It waits for
 // inputs with backpressure if it may.
 func (m *sharedMemory) send(o *output, msg *message, mayWait bool) {
-	m.mu.Lock()
-	ep := o.node.place.relay
-	if o.own {
-		ep = m.own
-	}
-	m.mu.Unlock()
+	ep := m.sender(o)
 	if ep == nil || msg.flags&nodewire.StartupMarker != 0 {
 		return
 	}
@@ -24,9 +19,7 @@ func (m *sharedMemory) send(o *output, msg *message, mayWait bool) {
 	if !mayWait {
 		ctx = atOnce
 	}
-	h := shm.Header{Meta: msg.meta, Time: nodewire.Message{Time: msg.time}.Timestamp().Time,
-		Protected: msg.flags&nodewire.Correlated != 0, Flush: msg.flags&nodewire.Flush != 0}
-	err := ep.Writer.Send(ctx, outputName(o), msg.payload, h)
+	err := ep.Writer.Send(ctx, outputName(o), msg.payload, msg.shared())
 	var exhausted *shm.ExhaustedError
 	if errors.As(err, &exhausted) {
 		for _, in := range o.consumers {
@@ -35,6 +28,22 @@ func (m *sharedMemory) send(o *output, msg *message, mayWait bool) {
 			}
 		}
 	}
+}
+
+// sender is where messages of an output enter shared memory; nil if they do not.
+func (m *sharedMemory) sender(o *output) *shm.Endpoint {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o.own {
+		return m.own
+	}
+	return o.node.place.relay
+}
+
+// shared is what the message's metadata means to shared memory.
+func (m *message) shared() shm.Header {
+	return shm.Header{Meta: m.meta, Time: nodewire.Message{Time: m.time}.Timestamp().Time,
+		Protected: m.flags&nodewire.Correlated != 0, Flush: m.flags&nodewire.Flush != 0}
 }
 
 // atOnce is a context that lets nobody wait.

@@ -82,6 +82,19 @@ type slot struct {
 	refs       int    // edges that hold it, and 1 for the producer's own loan
 	class      int
 	touched    bool // was used, so the kernel has given it memory
+
+	// Of foreign memory, which has no classes (lend.go).
+	foreign *Foreign
+	length  int64
+	back    func()
+}
+
+// size is what the slot counts for, in bytes.
+func (s *slot) size() int64 {
+	if s.foreign != nil {
+		return s.length
+	}
+	return slotSize(s.class)
 }
 
 func (s *slot) bytes() []byte {
@@ -172,6 +185,10 @@ func (a *arena) drop(h uint32) {
 	if s.refs--; s.refs > 0 {
 		return
 	}
+	if s.foreign != nil {
+		a.giveBack(h)
+		return
+	}
 	s.seg.inUse--
 	a.inUse -= slotSize(s.class)
 	a.used--
@@ -187,23 +204,25 @@ func (a *arena) add(id uint32, mem []byte, class int) error {
 	n := slotsPer(class)
 	for i := range n {
 		// Handles are pushed in reverse, so that the first slot is used first.
-		s := slot{seg: seg, class: class, offset: slotOffset(class, n-1-i)}
-		var h uint32
-		if k := len(a.unused); k > 0 {
-			h = a.unused[k-1]
-			a.unused = a.unused[:k-1]
-			s.generation = a.slots[h].generation
-			a.slots[h] = s
-		} else {
-			h = uint32(len(a.slots))
-			a.slots = append(a.slots, s)
-		}
+		h := a.handle()
+		a.slots[h] = slot{seg: seg, class: class, offset: slotOffset(class, n-1-i), generation: a.slots[h].generation}
 		seg.slots = append(seg.slots, h)
 	}
 	// Below what is free already: that may be warm.
 	a.free[class] = append(append([]uint32(nil), seg.slots...), a.free[class]...)
 	a.segments[id] = seg
 	return nil
+}
+
+// handle returns the name of a slot to come.
+func (a *arena) handle() uint32 {
+	if k := len(a.unused); k > 0 {
+		h := a.unused[k-1]
+		a.unused = a.unused[:k-1]
+		return h
+	}
+	a.slots = append(a.slots, slot{})
+	return uint32(len(a.slots) - 1)
 }
 
 // remove forgets a segment without used slots and unmaps it.

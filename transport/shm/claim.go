@@ -147,12 +147,12 @@ func (r *Reader) borrow(e *inEdge, d *descriptor, h *hold, m *Message) error {
 // resolve gets a segment from the supervisor and maps it, read-only.
 func (r *Reader) resolve(e *inEdge, id uint32) (*remoteSegment, error) {
 	fault("segment.asked")
-	fd, size, err := r.ctl.resolve(e.ID, id)
+	fd, size, seals, err := r.ctl.resolve(e.ID, id)
 	if err != nil {
 		return nil, fmt.Errorf("it names the segment %d: %w", id, err)
 	}
 	defer closeFD(fd)
-	if _, err := checkMemfd(fd, segmentSeals, size); err != nil {
+	if _, err := checkMemfd(fd, seals, size); err != nil {
 		return nil, fmt.Errorf("its segment %d: %w", id, err)
 	}
 	mem, err := mapMemfd(fd, size, false)

@@ -101,6 +101,10 @@
 // it, against every further writable mapping. Consumers map it read-only, when the first
 // message names it.
 //
+// A writer in the supervisor's process may also name memory that somebody else made
+// (Writer.Lend), which is not sealed: a message that lies there is not copied, and its owner
+// hears when it is back.
+//
 // # Where to start reading
 //
 // writer.go and publish.go (sending), reader.go and claim.go (receiving), bell.go (sleeping and

@@ -328,8 +328,8 @@ func (ep *Endpoint) answer(p *packet, fds []int) {
 	c <- answer{p: p, fds: fds}
 }
 
-func (ep *Endpoint) announce(fd int, size int64) (uint32, error) {
-	p, fds, err := ep.ask(&packet{Kind: kindAnnounce, Size: size}, fd)
+func (ep *Endpoint) announce(fd int, size int64, foreign bool) (uint32, error) {
+	p, fds, err := ep.ask(&packet{Kind: kindAnnounce, Size: size, Foreign: foreign}, fd)
 	if err != nil {
 		return 0, err
 	}
@@ -339,15 +339,15 @@ func (ep *Endpoint) announce(fd int, size int64) (uint32, error) {
 	return p.Segment, nil
 }
 
-func (ep *Endpoint) resolve(edge EdgeID, segment uint32) (int, int64, error) {
+func (ep *Endpoint) resolve(edge EdgeID, segment uint32) (fd int, size int64, seals int, err error) {
 	p, fds, err := ep.ask(&packet{Kind: kindResolve, Edge: edge, Segment: segment})
 	if err != nil {
-		return -1, 0, err
+		return -1, 0, 0, err
 	}
 	if len(fds) != 1 {
-		return -1, 0, errors.New("the supervisor sent no file descriptor for it")
+		return -1, 0, 0, errors.New("the supervisor sent no file descriptor for it")
 	}
-	return fds[0], p.Size, nil
+	return fds[0], p.Size, p.seals(), nil
 }
 
 // What follows are statements, not questions: if the connection is gone, the supervisor

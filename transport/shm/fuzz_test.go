@@ -19,7 +19,7 @@ import (
 func seedPackets() []packet {
 	geo, _ := geometryFor(10)
 	return []packet{
-		{Kind: kindHello, Version: 1, Token: "secret"},
+		{Kind: kindHello, Version: protocolVersion, Token: "secret"},
 		{Kind: kindWelcome, Version: 1, Node: "camera", Incarnation: 3, ArenaLimit: 1 << 30, SendTimeoutMS: 60000},
 		{Kind: kindEdge, Edge: 7, Role: roleIn, Output: "image", Input: "view", Node: "camera", Incarnation: 1, Member: 2, Policy: Backpressure, Tap: true, Geometry: &geo},
 		{Kind: kindAttached, Edge: 7}, {Kind: kindGone, Edge: 7}, {Kind: kindReady},
@@ -247,7 +247,7 @@ func TestControlSocketLimits(t *testing.T) {
 		text string
 	}{
 		{packet{Kind: kindHello, Version: 99, Token: m.Token()}, "version 99"},
-		{packet{Kind: kindHello, Version: 1, Token: "guess"}, "nobody with this token"},
+		{packet{Kind: kindHello, Version: protocolVersion, Token: "guess"}, "nobody with this token"},
 		{packet{Kind: kindRetire, Segment: 1}, "not hello"},
 	} {
 		if got, err := talk(say(c.p)); err != nil || got.Kind != kindRefused || !strings.Contains(got.Error, c.text) {
@@ -267,7 +267,7 @@ func TestControlSocketLimits(t *testing.T) {
 	if ep := r.open(m); ep.Node() != "a" {
 		t.Error(ep.Node())
 	}
-	if got, err := talk(say(packet{Kind: kindHello, Version: 1, Token: m.Token()})); err != nil || !strings.Contains(got.Error, "connected already") {
+	if got, err := talk(say(packet{Kind: kindHello, Version: protocolVersion, Token: m.Token()})); err != nil || !strings.Contains(got.Error, "connected already") {
 		t.Errorf("%v, %+v", err, got)
 	}
 	if _, err := Dial("/nowhere/s", "x", Options{}); err == nil {

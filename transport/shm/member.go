@@ -23,14 +23,16 @@ type Member struct {
 	segments map[uint32]*heldSegment
 	notices  []*packet // for a process that has not connected yet
 	left     bool
+	local    bool // its process is the supervisor's
 }
 
 // heldSegment is a duplicate of a producer's segment: receivers that come to a message
 // after its sender has died get the memory from here.
 type heldSegment struct {
-	fd    int
-	size  int64
-	users map[MemberID]struct{} // members that asked for it
+	fd      int
+	size    int64
+	foreign bool
+	users   map[MemberID]struct{} // members that asked for it
 }
 
 // Token by which the process is known when it connects. It is a secret.
@@ -287,7 +289,10 @@ func (m *Member) announced(p *packet, fd int) error {
 		m.tell(&packet{Kind: kindRefused, Req: p.Req, Error: fmt.Sprintf("it has %d segments already", maxSegments)})
 		return nil
 	}
-	if _, err := checkMemfd(fd, segmentSeals, p.Size); err != nil {
+	if p.Foreign && !m.local {
+		return fmt.Errorf("it announces memory that is not its own")
+	}
+	if _, err := checkMemfd(fd, p.seals(), p.Size); err != nil {
 		return err
 	}
 	own, err := dupFD(fd)
@@ -297,7 +302,7 @@ func (m *Member) announced(p *packet, fd int) error {
 	}
 	m.s.lastSegment++
 	id := m.s.lastSegment
-	m.segments[id] = &heldSegment{fd: own, size: p.Size, users: make(map[MemberID]struct{})}
+	m.segments[id] = &heldSegment{fd: own, size: p.Size, foreign: p.Foreign, users: make(map[MemberID]struct{})}
 	m.tell(&packet{Kind: kindSegment, Req: p.Req, Segment: id})
 	return nil
 }
@@ -319,7 +324,7 @@ func (m *Member) resolve(p *packet) {
 		return
 	}
 	seg.users[m.id] = struct{}{}
-	m.tell(&packet{Kind: kindSegment, Req: p.Req, Segment: p.Segment, Size: seg.size}, seg.fd)
+	m.tell(&packet{Kind: kindSegment, Req: p.Req, Segment: p.Segment, Size: seg.size, Foreign: seg.foreign}, seg.fd)
 }
 
 // accuse ends an edge whose other end does not keep the rules.

@@ -17,10 +17,10 @@ import (
 //	                                  ←   ready     all edges of this moment were sent
 //	attached  edge                    →             mapped, in use
 //	                                  ←   edge, gone, retired at any time
-//	announce  req, size [segment]     →
+//	announce  req, size, foreign [segment] →        foreign: in the supervisor's process only
 //	                                  ←   segment   req, segment
 //	resolve   req, edge, segment      →
-//	                                  ←   segment   req, segment, size [segment]
+//	                                  ←   segment   req, segment, size, foreign [segment]
 //	                                  ←   refused   req, error
 //	retire    segment                 →             nobody refers to it any more
 //	                                  ←   retired   segment, member: unmap it
@@ -35,7 +35,7 @@ import (
 // The end of the connection is the end of the process for the supervisor: it marks the
 // edges, rings the neighbours' bells and has them sweep.
 const (
-	protocolVersion = 1
+	protocolVersion = 2
 	maxPacket       = 64 << 10
 	maxNotice       = 24 << 10 // bytes of a notice
 	maxPacketFDs    = 4
@@ -80,6 +80,7 @@ type packet struct {
 	Edge    EdgeID   `json:"edge,omitempty"`
 	Segment uint32   `json:"segment,omitempty"`
 	Size    int64    `json:"size,omitempty"`
+	Foreign bool     `json:"foreign,omitempty"`
 	Member  MemberID `json:"member,omitempty"`
 
 	Node          string `json:"node,omitempty"`
@@ -191,6 +192,14 @@ func (p *packet) check(fds int, fromNode bool) error {
 		return p.Geometry.check()
 	}
 	return nil
+}
+
+// seals that the segment of an announce or segment message must have.
+func (p *packet) seals() int {
+	if p.Foreign {
+		return 0
+	}
+	return segmentSeals
 }
 
 func (p *packet) encode() ([]byte, error) {

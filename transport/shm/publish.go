@@ -494,7 +494,7 @@ func (w *Writer) over(e *outEdge, m *outgoing) bool {
 		return true
 	}
 	a := &w.arena
-	size := slotSize(a.slots[m.slot].class)
+	size := a.slots[m.slot].size()
 	pressed := a.inUse > a.limit/2
 	if e.Tap {
 		held := size

@@ -145,12 +145,14 @@ func joinNames(names []string) string {
 // control is the way from a writer or reader to the supervisor.
 type control interface {
 	// announce hands a new segment to the supervisor, which keeps a duplicate, and
-	// returns the segment's id. Only then may a descriptor name it.
-	announce(fd int, size int64) (uint32, error)
+	// returns the segment's id. Only then may a descriptor name it. Foreign memory is not
+	// sealed.
+	announce(fd int, size int64, foreign bool) (uint32, error)
 	// retire says that nobody refers to a segment any more.
 	retire(segment uint32)
-	// resolve returns a segment that a message on the edge named. The caller closes fd.
-	resolve(edge EdgeID, segment uint32) (fd int, size int64, err error)
+	// resolve returns a segment that a message on the edge named, and the seals that it must
+	// have. The caller closes fd.
+	resolve(edge EdgeID, segment uint32) (fd int, size int64, seals int, err error)
 	// drained says that the reader is done with an edge, and why.
 	drained(edge EdgeID, why string)
 	// broken says that the other end of an edge does not keep the rules.

@@ -130,7 +130,7 @@ func (w *Writer) makeSegment(class int) (uint32, []byte, error) {
 		return 0, nil, err
 	}
 	fault("segment.made")
-	id, err := w.ctl.announce(fd, size)
+	id, err := w.ctl.announce(fd, size, false)
 	if err != nil {
 		unmap(mem)
 		return 0, nil, err

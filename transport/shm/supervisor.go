@@ -238,6 +238,9 @@ func (s *Supervisor) Local(m *Member, o Options) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	m.local = true
+	s.mu.Unlock()
 	s.Serve(there)
 	return open(here, m.token, o)
 }

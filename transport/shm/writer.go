@@ -164,7 +164,7 @@ func (w *Writer) hold(e *outEdge, h uint32) {
 	e.holds[h] = s.generation
 	s.refs++
 	e.slots++
-	e.bytes += slotSize(s.class)
+	e.bytes += s.size()
 	e.publishHeld()
 }
 
@@ -176,7 +176,7 @@ func (w *Writer) release(e *outEdge, h, generation uint32) {
 	}
 	e.holds[h] = 0
 	e.slots--
-	e.bytes -= slotSize(w.arena.slots[h].class)
+	e.bytes -= w.arena.slots[h].size()
 	w.arena.drop(h)
 	e.publishHeld()
 }

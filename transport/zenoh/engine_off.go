@@ -13,20 +13,20 @@ type (
 	engineSample       struct{}
 )
 
-func (*engineSession) open(string) error        { return ErrAbsent }
-func (*engineSession) locator() (string, error) { return "", ErrAbsent }
-func (*engineSession) close()                   {}
+func (*engineSession) open(string) error           { return ErrAbsent }
+func (*engineSession) locator() (string, error)    { return "", ErrAbsent }
+func (*engineSession) segment(uint64) (int, int64) { return -1, 0 }
+func (*engineSession) close()                      {}
 
 func (*enginePublisher) declare(*engineSession, string) error { return ErrAbsent }
 func (*enginePublisher) put(_, _ []byte) error                { return ErrAbsent }
-func (*enginePublisher) putShared(*enginePool, int, []byte, []byte) (bool, error) {
-	return false, ErrAbsent
-}
-func (*enginePublisher) free() {}
+func (*enginePublisher) putTaken(*enginePool, []byte) error   { return ErrAbsent }
+func (*enginePublisher) free()                                {}
 
-func (*enginePool) make(int) error      { return ErrAbsent }
-func (*enginePool) held() (int, uint64) { return 0, 0 }
-func (*enginePool) free()               {}
+func (*enginePool) make(int) error       { return ErrAbsent }
+func (*enginePool) take(int, int) []byte { return nil }
+func (*enginePool) held() (int, uint64)  { return 0, 0 }
+func (*enginePool) free()                {}
 
 func (*engineSubscription) declare(*engineSession, string, func(*Sample)) error { return ErrAbsent }
 func (*engineSubscription) end()                                                {}

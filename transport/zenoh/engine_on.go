@@ -44,6 +44,12 @@ func (s *engineSession) locator() (string, error) {
 	return C.GoString(&text[0]), nil
 }
 
+func (s *engineSession) segment(number uint64) (fd int, size int64) {
+	var n C.size_t
+	fd = int(C.dora_zenoh_segment(s.c, C.size_t(number), &n))
+	return fd, int64(n)
+}
+
 func (s *engineSession) close() {
 	C.dora_zenoh_close(s.c)
 	s.c = nil
@@ -69,16 +75,12 @@ func (p *enginePublisher) put(payload, attachment []byte) error {
 	return nil
 }
 
-func (p *enginePublisher) putShared(pool *enginePool, most int, payload, attachment []byte) (bool, error) {
+func (p *enginePublisher) putTaken(pool *enginePool, attachment []byte) error {
 	var why reason
-	switch C.dora_zenoh_put_shared(p.c, pool.c, C.size_t(most), start(payload), C.size_t(len(payload)),
-		start(attachment), C.size_t(len(attachment)), &why[0], C.size_t(len(why))) {
-	case 0:
-		return true, nil
-	case 1:
-		return false, nil
+	if C.dora_zenoh_put_taken(p.c, pool.c, start(attachment), C.size_t(len(attachment)), &why[0], C.size_t(len(why))) != 0 {
+		return why.err()
 	}
-	return false, why.err()
+	return nil
 }
 
 func (p *enginePublisher) free() {
@@ -95,6 +97,14 @@ func (p *enginePool) make(size int) error {
 		return why.err()
 	}
 	return nil
+}
+
+func (p *enginePool) take(length, most int) []byte {
+	room := C.dora_zenoh_pool_take(p.c, C.size_t(length), C.size_t(most))
+	if room == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(room), length)
 }
 
 func (p *enginePool) held() (int, uint64) {
@@ -150,6 +160,8 @@ func doraZenohSample(handle C.uintptr_t, c *C.dora_zenoh_sample) {
 		Payload:      unsafe.Slice((*byte)(v.payload), int(v.payload_length)),
 		Attachment:   unsafe.Slice((*byte)(v.attachment), int(v.attachment_length)),
 		Shared:       v.shared != 0,
+		Segment:      uint64(v.segment),
+		Offset:       int64(v.offset),
 		engineSample: engineSample{c},
 	}
 	cgo.Handle(handle).Value().(func(*Sample))(s)

@@ -61,6 +61,10 @@ func (s *Session) Locator() (string, error) {
 	return at, nil
 }
 
+// Segment is a file with shared memory of a peer that a [Sample] named by its Segment, and
+// its size in bytes; fd is -1 if there is none. The session closes the file at its end.
+func (s *Session) Segment(number uint64) (fd int, size int64) { return s.segment(number) }
+
 // Close ends the session. Publishers and subscriptions must be closed before.
 func (s *Session) Close() { s.close() }
 
@@ -88,11 +92,18 @@ func (p *Publisher) Put(payload, attachment []byte) error {
 // was sent, if the pool has no room or its readers still hold most payloads. One call at
 // a time per pool.
 func (p *Publisher) PutShared(pool *Pool, most int, payload, attachment []byte) (bool, error) {
-	sent, err := p.putShared(&pool.enginePool, most, payload, attachment)
-	if err != nil {
+	if len(payload) == 0 {
+		return false, errors.New("zenoh: a payload in shared memory has at least one byte")
+	}
+	room := pool.take(len(payload), most)
+	if room == nil {
+		return false, nil
+	}
+	copy(room, payload) // not by the engine: Go's copy of a large payload leaves the caches alone
+	if err := p.putTaken(&pool.enginePool, attachment); err != nil {
 		return false, fmt.Errorf("zenoh: send through shared memory: %w", err)
 	}
-	return sent, nil
+	return true, nil
 }
 
 // Close undeclares the publisher.
@@ -139,6 +150,10 @@ type Sample struct {
 	Payload, Attachment []byte
 	// Shared: the payload lies in memory of its sender.
 	Shared bool
+	// Segment is the number of that memory in [Session.Segment], 0 if it is not known, and
+	// Offset is where the payload begins in it.
+	Segment uint64
+	Offset  int64
 
 	engineSample
 }

@@ -5,6 +5,7 @@
 //! `capacity` bytes, ending with a zero byte. The declarations in C are in `engine.h`.
 
 mod border;
+mod places;
 
 use std::ffi::{c_char, c_int};
 use std::num::NonZeroUsize;
@@ -12,6 +13,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use border::{bytes, guard, quiet, text};
+use places::{Client, Places};
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::{CongestionControl, Priority};
@@ -24,8 +26,8 @@ use zenoh::shm::{
 /// Arrow wants its buffers at multiples of 2^7 bytes, as official nodes align them.
 const ALIGNMENT: u8 = 7;
 
-/// One Zenoh session.
-pub struct Session(zenoh::Session);
+/// One Zenoh session, and what of its peers' shared memory it has mapped.
+pub struct Session(zenoh::Session, Arc<Places>);
 
 /// Sends on one key.
 pub struct Publisher(zenoh::pubsub::Publisher<'static>);
@@ -38,6 +40,7 @@ pub struct Pool {
     provider: ShmProvider<PosixShmProviderBackend>,
     lent: Vec<(u64, ZShm)>,
     free: Option<ZShmMut>,
+    taken: Option<ZShmMut>,
     /// How many payloads were sent, and the number of the newest that came back.
     sent: u64,
     back: u64,
@@ -50,6 +53,9 @@ pub struct Received {
     copy: Vec<u8>,
     attachment: Vec<u8>,
     shared: bool,
+    /// Where the payload is, by number of the session's segment from 1 on; 0 for nowhere.
+    segment: usize,
+    offset: usize,
 }
 
 unsafe extern "C" {
@@ -73,9 +79,11 @@ pub unsafe extern "C" fn dora_zenoh_open(
     guard(error, capacity, null_mut(), || {
         let config = zenoh::Config::from_json5(text(unsafe { bytes(config, length) })?)?;
         // Memory of peers that is mapped here is let go with the session.
-        let clients = Arc::new(ShmClientStorage::builder().with_default_client_set().build());
+        let places = Arc::new(Places::default());
+        let client = Arc::new(Client(places.clone()));
+        let clients = Arc::new(ShmClientStorage::builder().with_client(client).build());
         let session = zenoh::open(config).with_shm_clients(clients).wait()?;
-        Ok(Box::into_raw(Box::new(Session(session))))
+        Ok(Box::into_raw(Box::new(Session(session, places))))
     })
 }
 
@@ -107,6 +115,23 @@ pub unsafe extern "C" fn dora_zenoh_close(session: *mut Session) {
         let session = unsafe { Box::from_raw(session) };
         let _ = session.0.close().wait();
     });
+}
+
+/// A file descriptor of a segment that a sample named, which stays the session's, and the
+/// segment's size in bytes; -1 if there is none.
+///
+/// # Safety
+/// `session` must be open; `size` must be valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dora_zenoh_segment(session: *const Session, segment: usize, size: *mut usize) -> c_int {
+    let mut found = -1;
+    quiet(|| {
+        if let Some((fd, length)) = unsafe { &*session }.1.file(segment) {
+            unsafe { *size = length };
+            found = fd;
+        }
+    });
+    found
 }
 
 /// Declares a publisher that loses nothing: it waits where a peer does not keep up.
@@ -159,10 +184,12 @@ pub unsafe extern "C" fn dora_zenoh_subscribe(
 ) -> *mut Subscriber {
     guard(error, capacity, null_mut(), || {
         let key = text(unsafe { bytes(key, length) })?.to_owned();
-        let subscriber = unsafe { &*session }
+        let session = unsafe { &*session };
+        let places = session.1.clone();
+        let subscriber = session
             .0
             .declare_subscriber(key)
-            .callback(move |sample| quiet(|| deliver(handle, sample)))
+            .callback(move |sample| quiet(|| deliver(handle, &places, sample)))
             .wait()?;
         Ok(Box::into_raw(Box::new(Subscriber(subscriber))))
     })
@@ -179,12 +206,17 @@ pub unsafe extern "C" fn dora_zenoh_unsubscribe(subscriber: *mut Subscriber) {
     });
 }
 
-fn deliver(handle: usize, sample: Sample) {
+fn deliver(handle: usize, places: &Places, sample: Sample) {
     let payload = sample.payload().clone();
     let shared = payload.as_shm().is_some();
-    let copy = if payload.slices().count() > 1 { payload.to_bytes().into_owned() } else { Vec::new() };
+    let mut slices = payload.slices();
+    let first = slices.next().unwrap_or(&[]);
+    let whole = slices.next().is_none();
+    let (segment, offset) = if shared && whole { places.find(first) } else { (0, 0) };
+    let copy = if whole { Vec::new() } else { payload.to_bytes().into_owned() };
     let attachment = sample.attachment().map(|a| a.to_bytes().into_owned()).unwrap_or_default();
-    let received = Box::new(Received { payload, copy, attachment, shared });
+    drop(slices);
+    let received = Box::new(Received { payload, copy, attachment, shared, segment, offset });
     unsafe { doraZenohSample(handle, Box::into_raw(received)) };
 }
 
@@ -197,6 +229,9 @@ pub struct View {
     attachment_length: usize,
     /// 1 if the payload lies in memory that its sender shares.
     shared: c_int,
+    /// Which segment of `dora_zenoh_segment` that is, 0 if unknown, and where in it.
+    segment: usize,
+    offset: usize,
 }
 
 /// Looks into a sample.
@@ -214,6 +249,8 @@ pub unsafe extern "C" fn dora_zenoh_sample_view(sample: *const Received, view: *
             attachment: sample.attachment.as_ptr(),
             attachment_length: sample.attachment.len(),
             shared: sample.shared as c_int,
+            segment: sample.segment,
+            offset: sample.offset,
         }
     };
 }
@@ -270,7 +307,7 @@ pub unsafe extern "C" fn dora_zenoh_pool(size: usize, error: *mut c_char, capaci
         let alignment = AllocAlignment::new(ALIGNMENT)?;
         let layout = MemoryLayout::new(size, alignment)?;
         let provider = ShmProviderBuilder::default_backend(layout).wait()?;
-        Ok(Box::into_raw(Box::new(Pool { provider, lent: Vec::new(), free: None, sent: 0, back: 0 })))
+        Ok(Box::into_raw(Box::new(Pool { provider, lent: Vec::new(), free: None, taken: None, sent: 0, back: 0 })))
     })
 }
 
@@ -300,40 +337,46 @@ pub unsafe extern "C" fn dora_zenoh_pool_held(pool: *mut Pool, back: *mut u64) -
     held
 }
 
-/// Copies a payload into the pool and sends it. Returns 0; 1 if nothing was sent because
-/// the pool has no room, or `most` payloads are with readers already; -1 with an error.
-/// One caller at a time per pool.
+/// Room for a payload of `length` bytes in a pool, to be filled and sent, or taken anew. It is
+/// null if the pool has no room, or `most` payloads are with readers already. One caller at a
+/// time per pool.
+///
+/// # Safety
+/// `pool` must not be freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dora_zenoh_pool_take(pool: *mut Pool, length: usize, most: usize) -> *mut u8 {
+    let mut room = null_mut();
+    quiet(|| {
+        let pool = unsafe { &mut *pool };
+        if let Some(length) = NonZeroUsize::new(length)
+            && let Some(mut taken) = pool.take(length, most)
+            && taken.len() == length.get()
+        {
+            room = taken.as_mut_ptr();
+            pool.taken = Some(taken);
+        }
+    });
+    room
+}
+
+/// Sends what was taken last from a pool; returns 0, or -1 with an error. One caller at a time
+/// per pool.
 ///
 /// # Safety
 /// `publisher` and `pool` must not be freed; pointers must be valid for their lengths.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dora_zenoh_put_shared(
+pub unsafe extern "C" fn dora_zenoh_put_taken(
     publisher: *const Publisher,
     pool: *mut Pool,
-    most: usize,
-    payload: *const u8,
-    payload_length: usize,
     attachment: *const u8,
     attachment_length: usize,
     error: *mut c_char,
     capacity: usize,
 ) -> c_int {
     guard(error, capacity, -1, || {
-        let payload = unsafe { bytes(payload, payload_length) };
         let attachment = unsafe { bytes(attachment, attachment_length) };
         let pool = unsafe { &mut *pool };
-        let Some(length) = NonZeroUsize::new(payload.len()) else {
-            return Err("a payload in shared memory has at least one byte".into());
-        };
-        let Some(mut room) = pool.take(length, most) else {
-            return Ok(1);
-        };
-        let target: &mut [u8] = &mut room;
-        if target.len() != payload.len() {
-            return Err("the pool gave memory of another size".into());
-        }
-        target.copy_from_slice(payload);
-        let room = ZShm::from(room);
+        let room = ZShm::from(pool.taken.take().ok_or("nothing was taken from the pool")?);
         pool.sent += 1;
         pool.lent.push((pool.sent, room.clone()));
         unsafe { &*publisher }.0.put(room).attachment(attachment).wait()?;
@@ -361,6 +404,7 @@ impl Pool {
 
     /// Memory for a payload.
     fn take(&mut self, length: NonZeroUsize, most: usize) -> Option<ZShmMut> {
+        self.taken = None;
         self.reclaim();
         if self.lent.len() >= most {
             return None;
