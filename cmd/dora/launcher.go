@@ -48,7 +48,7 @@ func sweepDeadRuns(home string) {
 		return // starting our own shim will say what is wrong with the folder
 	}
 	for _, f := range found {
-		if f.Alive || !f.Owner.Run || liveByRecord(f.Dataflow)() {
+		if f.Alive || !f.Owner.Run || liveByRecord(f.Dataflow) {
 			continue
 		}
 		_ = f.Remove()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dora-go/dora/dataflow"
+	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/transport/ws"
 	"github.com/spf13/cobra"
 )
@@ -147,7 +148,7 @@ func (o *logsOptions) source(ctx context.Context, ref, node string) (*logSource,
 		return nil, err
 	}
 	if f.run != nil {
-		return folderSource(f.LogDir, f.UUID, liveByRecord(f.UUID))
+		return folderSource(f.LogDir, f.UUID, liveHere(f.UUID))
 	}
 	return &logSource{uuid: f.UUID, name: "dataflow " + f.label(), known: f.NodeIDs, pages: f.logPages}, nil
 }
@@ -156,7 +157,7 @@ func (o *logsOptions) source(ctx context.Context, ref, node string) (*logSource,
 func (o *logsOptions) localSource(ref, node string) (*logSource, error) {
 	if dir, uuid := newestOut("out", ref, node); dir != "" {
 		fmt.Fprintf(os.Stderr, "reading %s\n", dir)
-		return folderSource(dir, uuid, liveByRecord(uuid))
+		return folderSource(dir, uuid, liveHere(uuid))
 	}
 	records, err := runRecords()
 	if err != nil {
@@ -165,7 +166,7 @@ func (o *logsOptions) localSource(ref, node string) (*logSource, error) {
 	for _, r := range records {
 		if strings.HasPrefix(r.UUID, ref) {
 			fmt.Fprintf(os.Stderr, "reading %s\n", r.LogDir)
-			return folderSource(r.LogDir, r.UUID, liveByRecord(r.UUID))
+			return folderSource(r.LogDir, r.UUID, liveHere(r.UUID))
 		}
 	}
 	return nil, errors.New("no log files: ./out has none that fit, and DORA_HOME records no such run\n  hint: change into the folder of the dataflow file")
@@ -183,11 +184,32 @@ func folderSource(dir, uuid string, live func() bool) (*logSource, error) {
 	}}, nil
 }
 
-func liveByRecord(uuid string) func() bool {
+// shimPatience is how long a dataflow may be without a shim, that is, how long a daemon
+// takes to start another one when one was killed.
+const shimPatience = time.Second
+
+// liveHere says, whenever it is asked, whether a dataflow runs on this machine: as a `dora
+// run`, or with a shim of this state folder.
+func liveHere(uuid string) func() bool {
+	var seen time.Time
 	return func() bool {
-		r, err := readRunRecord(recordPath(&runRecord{UUID: uuid}))
-		return err == nil && r.live
+		live := liveByRecord(uuid)
+		if home, err := doraHome(); err == nil && !live {
+			if dir, err := folder.Dir(home, uuid); err == nil {
+				live, _ = folder.Held(dir)
+			}
+		}
+		if live {
+			seen = time.Now()
+		}
+		return live || time.Since(seen) < shimPatience
 	}
+}
+
+// liveByRecord says whether a dataflow runs as a `dora run`.
+func liveByRecord(uuid string) bool {
+	r, err := readRunRecord(recordPath(&runRecord{UUID: uuid}))
+	return err == nil && r.live
 }
 
 // newestOut finds the newest run under an out folder (UUIDs of version 7 sort by time),

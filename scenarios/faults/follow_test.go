@@ -58,8 +58,8 @@ func (f *follower) lines(t *testing.T) []logLine {
 }
 
 // TestFollowThroughRotation: followers that come at some line, over the network and by the
-// files, see every line from there on once, or how many are missing, with rotation at 1 KB
-// and a daemon that is killed. Nodes in Python and Go.
+// files, see every line from there on once, or how many are missing, with rotation at 1 KB,
+// nodes that are restarted and a daemon that is killed. Nodes in Python and Go.
 func TestFollowThroughRotation(t *testing.T) {
 	count, rate := 4000, 800
 	if soak() {
@@ -67,9 +67,9 @@ func TestFollowThroughRotation(t *testing.T) {
 	}
 	h := newSite(t)
 	dir := h.start(fmt.Sprintf(`nodes:
-  - {id: go, path: testnode, args: "init lines=%[1]d:%[2]d", max_log_size: 1KB, max_rotated_files: 100}
-  - {id: py, path: lines.py, args: %[1]d %[2]d, max_log_size: 1KB, max_rotated_files: 100}
-`, count, rate))
+  - {id: go, path: testnode, args: "init lines=%[1]d:%[2]d crash-below=1:3", restart_policy: on-failure, max_log_size: 1KB, max_rotated_files: 100}
+  - {id: py, path: lines.py, args: %[1]d %[2]d %[3]s/life, restart_policy: on-failure, max_log_size: 1KB, max_rotated_files: 100}
+`, count/2, rate, h.dir))
 	h.eventually(20*time.Second, "both print", func() bool {
 		py, _ := filepath.Glob(filepath.Join(dir, "log_py.1.jsonl"))
 		gone, _ := filepath.Glob(filepath.Join(dir, "log_go.1.jsonl"))
@@ -77,7 +77,7 @@ func TestFollowThroughRotation(t *testing.T) {
 	}, nil)
 	var all []*follower
 	for _, node := range []string{"go", "py"} {
-		all = append(all, h.follow("live", node, "flow"))
+		all = append(all, h.follow("live", node, "flow"), h.follow("local", node, "--local"))
 	}
 	time.Sleep(time.Second)
 	for _, pid := range h.w.Find("daemon") {
@@ -94,7 +94,7 @@ func TestFollowThroughRotation(t *testing.T) {
 			t.Fatalf("%s begins with %q", f.what, lines[0].Msg)
 		}
 		lines = append([]logLine{{Stream: "dora", Fields: map[string]string{"deleted": fmt.Sprint(first)}}}, lines...)
-		missing := numbered(t, f.what, lines, count) - first
+		missing := numberedLives(t, f.what, lines, count, count/2) - first
 		if t.Failed() {
 			files, _ := filepath.Glob(filepath.Join(dir, "log_"+f.node+"*.jsonl"))
 			last := h.fileLines(dir, f.node)

@@ -138,6 +138,12 @@ func (h *site) fileLines(dir, node string) []logLine {
 // lost or deleted count too, and gives how many are missing.
 func numbered(t *testing.T, what string, lines []logLine, count int) (missing int) {
 	t.Helper()
+	return numberedLives(t, what, lines, count, count)
+}
+
+// numberedLives is the same for a node that counts anew, to each, in each of its lives.
+func numberedLives(t *testing.T, what string, lines []logLine, count, each int) (missing int) {
+	t.Helper()
 	next := 0
 	for _, l := range lines {
 		if n := l.Fields["lost"] + l.Fields["deleted"]; l.Stream == "dora" && n != "" {
@@ -149,8 +155,8 @@ func numbered(t *testing.T, what string, lines []logLine, count int) (missing in
 			next += lost
 			continue
 		}
-		if l.Msg != fmt.Sprintf("line %d", next) {
-			t.Fatalf("%s: %q where line %d should be", what, l.Msg, next)
+		if l.Msg != fmt.Sprintf("line %d", next%each) {
+			t.Fatalf("%s: %q where line %d should be", what, l.Msg, next%each)
 		}
 		next++
 	}

@@ -1,4 +1,5 @@
-"""Prints numbered lines at a rate per second: COUNT RATE."""
+"""Prints numbered lines at a rate per second: COUNT RATE. With LIFE, a file, it crashes once."""
+import os
 import sys
 import time
 
@@ -11,3 +12,6 @@ for i in range(count):
     print("line", i, flush=True)
     if (i + 1) % max(1, rate // 100) == 0:
         time.sleep(max(0, begin + (i + 1) / rate - time.time()))
+if len(sys.argv) > 3 and not os.path.exists(sys.argv[3]):
+    open(sys.argv[3], "w").close()
+    os._exit(3)
