@@ -166,7 +166,7 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 func (s *Shim) collector(l *link.Load, spec *link.Node, router *route.Router) *nodelog.Collector {
 	return nodelog.New(nodelog.Config{
 		Node: spec.ID, Dir: l.LogDir, MinLevel: spec.MinLogLevel,
-		MaxSize: spec.MaxLogSize, MaxRotatedFiles: spec.MaxRotatedFiles, Now: time.Now,
+		MaxSize: spec.MaxLogSize, MaxRotatedFiles: spec.MaxRotatedFiles, Clock: s.logClock,
 		Warn: func(text string) { s.facts.warn(spec.ID, 0, text) },
 		Line: func(line link.LogLine, raw []byte, kept bool) {
 			router.Line(spec.ID, line, raw)

@@ -17,6 +17,7 @@ import (
 	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/guard"
+	"github.com/dora-go/dora/shim/nodelog"
 	"github.com/dora-go/dora/shim/spawn"
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/nodewire"
@@ -146,7 +147,8 @@ func open(cfg guard.Config) (*Shim, net.Listener, error) {
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	start, _ := contain.StartTime(os.Getpid())
 	s := &Shim{cfg: cfg, lock: lock, facts: facts, drops: drops{facts: facts}, table: table, epoch: want.Epoch, exit: make(chan int, 1),
-		marks: newSegments(filepath.Join(cfg.Dir, folder.SegmentsName)),
+		marks:    newSegments(filepath.Join(cfg.Dir, folder.SegmentsName)),
+		logClock: nodelog.NewClock(time.Now),
 		owner: folder.Owner{
 			PID: os.Getpid(), StartTime: start, GuardPID: cfg.GuardPID, BootID: folder.BootID(),
 			Token: cfg.Token, Dataflow: cfg.Dataflow, Version: cfg.Version, Socket: cfg.Socket, Mark: cfg.Mark,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/guard"
+	"github.com/dora-go/dora/shim/nodelog"
 	"github.com/dora-go/dora/shim/route"
 	"github.com/dora-go/dora/shim/spawn"
 	"github.com/dora-go/dora/transport/link"
@@ -29,6 +30,8 @@ type Shim struct {
 	drops drops
 	table *spawn.Table
 	marks *segments
+	// logClock is the time of log lines.
+	logClock *nodelog.Clock
 
 	mu       sync.Mutex
 	session  *session

@@ -41,6 +41,7 @@ type logReader struct {
 	keptRaw   string
 	keptAt    ws.LogCursor
 	from      uint64 // lines with smaller numbers were returned before
+	turn      uint64 // how often the clock was set back before the line returned last
 }
 
 // deletedLines were in files that rotation deleted before they were read; 0: not known how
@@ -79,6 +80,7 @@ func (l *logReader) resumeIn(path string, at ws.LogCursor) (found bool, err erro
 		_ = f.Close()
 		return false, err
 	}
+	l.turn = at.Clock
 	l.cur, l.r, l.off, l.id, l.at, l.next1 = f, bufio.NewReaderSize(f, 64<<10), at.Offset, at.File, at, at.Next
 	return true, nil
 }
@@ -210,7 +212,7 @@ func (l *logReader) next() (*link.LogLine, error) {
 		return line, err
 	}
 	l.kept, l.keptRaw, l.keptAt = line, l.raw, l.at
-	l.at = ws.LogCursor{File: l.at.File, Next: max(1, l.at.Next) - 1} // at the file's beginning
+	l.at = ws.LogCursor{File: l.at.File, Next: max(1, l.at.Next) - 1, Clock: l.turn} // at the file's beginning
 	return l.notice(line), nil
 }
 
@@ -249,7 +251,10 @@ func (l *logReader) read() (*link.LogLine, error) {
 			if l.next1 > 0 && l.next1 <= l.from {
 				continue
 			}
-			l.at = ws.LogCursor{File: l.id, Offset: l.off, Next: l.next1}
+			if l.setBack(line) {
+				continue
+			}
+			l.at = ws.LogCursor{File: l.id, Offset: l.off, Next: l.next1, Clock: l.turn}
 			return line, nil
 		}
 		if !errors.Is(err, io.EOF) {
@@ -286,6 +291,26 @@ func (l *logReader) rotated() bool {
 
 // newest is the path of the file that is written.
 func (l *logReader) newest() string { return filepath.Join(l.dir, nodelog.FileName(l.node)) }
+
+// setBack notes that the clock was set back before what follows. It is true for a line that
+// only says so again, at the beginning of a file.
+func (l *logReader) setBack(line *link.LogLine) (again bool) {
+	if line.Stream != "dora" || line.Fields[nodelog.ClockField] == "" {
+		return false
+	}
+	turn, err := strconv.ParseUint(line.Fields[nodelog.ClockField], 10, 64)
+	if err != nil {
+		return false
+	}
+	again = line.Fields[nodelog.ClockAgain] != ""
+	switch {
+	case turn > l.turn:
+		l.turn = turn
+	case !again: // by another shim, which counts anew
+		l.turn++
+	}
+	return again
+}
 
 // maxFileLine bounds what is read of the line of a foreign file; ours are cut at 1 MiB.
 const maxFileLine = 4 << 20

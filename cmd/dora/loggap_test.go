@@ -34,7 +34,7 @@ func follow(t *testing.T, grep string) {
 		t.Fatal(err)
 	}
 	none.Close()
-	c := nodelog.New(nodelog.Config{Node: "n", Dir: dir, MaxSize: 1 << 10, MaxRotatedFiles: 3, Now: time.Now,
+	c := nodelog.New(nodelog.Config{Node: "n", Dir: dir, MaxSize: 1 << 10, MaxRotatedFiles: 3, Clock: nodelog.NewClock(time.Now),
 		Line: func(link.LogLine, []byte, bool) {}, Warn: func(text string) { t.Error(text) }})
 	out := c.Start(1, stdout, stderr)
 	done := make(chan struct{})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"container/heap"
 	"encoding/json"
 	"errors"
@@ -72,8 +73,8 @@ func parseAnyLogLine(node, raw string) *link.LogLine {
 	return l
 }
 
-// mergedLogs yields the lines of several nodes in order of time; lines of one node
-// keep their order.
+// mergedLogs yields the lines of several nodes in order of time, also where the clock was
+// set back; lines of one node keep their order.
 type mergedLogs struct {
 	readers []*logReader
 	heads   headHeap                // whose next line is known
@@ -92,10 +93,7 @@ type headHeap []*logReader
 func (h headHeap) Len() int      { return len(h) }
 func (h headHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h headHeap) Less(i, j int) bool {
-	if c := h[i].head.At.Compare(h[j].head.At); c != 0 {
-		return c < 0
-	}
-	return h[i].index < h[j].index
+	return cmp.Or(cmp.Compare(h[i].turn, h[j].turn), h[i].head.At.Compare(h[j].head.At), h[i].index-h[j].index) < 0
 }
 func (h *headHeap) Push(x any) { *h = append(*h, x.(*logReader)) }
 func (h *headHeap) Pop() any {

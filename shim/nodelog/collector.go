@@ -32,7 +32,8 @@ type Config struct {
 	Heard func() bool
 	// Warn tells the user something about the file.
 	Warn func(text string)
-	Now  func() time.Time
+	// Clock is that of all nodes.
+	Clock *Clock
 }
 
 // Collector takes the output of one node, over all its generations.
@@ -42,6 +43,7 @@ type Collector struct {
 
 	mu    sync.Mutex // order of lines of both streams
 	tail  tail       // of stderr, of the running generation
+	turn  uint64     // of the clock, at the last batch
 	batch batch
 }
 
@@ -164,7 +166,9 @@ type batch struct {
 // begin makes ready for the lines of one read. c.mu is held, also for line and put.
 func (c *Collector) begin(stream string) {
 	b := &c.batch
-	b.at = c.cfg.Now()
+	at, turn, back := c.cfg.Clock.read()
+	b.at = at
+	c.turnBack(turn, back)
 	b.heard = c.cfg.Heard == nil || c.cfg.Heard()
 	b.head = appendHead(b.head[:0], &link.LogLine{At: b.at, Level: Raw, Node: c.cfg.Node, Stream: stream})
 }

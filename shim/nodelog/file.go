@@ -42,12 +42,14 @@ type file struct {
 	closed  bool
 	done    chan struct{}
 	written atomic.Uint64 // bytes so far
+	turning atomic.Uint64 // the turn of the clock that a queued line marks
 
 	// Of the writer alone.
 	f       *os.File
 	size    int64
 	failed  bool   // a warning was given for this episode
 	missing uint64 // lines that could not be written, before the next ones
+	turn    uint64 // of the clock, at the end of the file
 	// lines written so far, in all files; only kept where there is a limit. counted: those
 	// of an earlier shim are part of it.
 	lines   uint64

@@ -105,7 +105,7 @@ func TestLostLinesAreToldWhereTheyAre(t *testing.T) {
 // BenchmarkFlood: lines of a node that prints as fast as it can, from the pipe to the file.
 func BenchmarkFlood(b *testing.B) {
 	b.ReportAllocs()
-	c := New(Config{Node: "n", Dir: b.TempDir(), Now: time.Now, Warn: func(s string) { b.Error(s) }, Heard: func() bool { return false }})
+	c := New(Config{Node: "n", Dir: b.TempDir(), Clock: NewClock(time.Now), Warn: func(s string) { b.Error(s) }, Heard: func() bool { return false }})
 	stdout, w, err := os.Pipe()
 	if err != nil {
 		b.Fatal(err)

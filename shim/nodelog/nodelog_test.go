@@ -128,7 +128,10 @@ type capture struct {
 
 func newCapture(t *testing.T, cfg Config) *capture {
 	c := &capture{dir: t.TempDir()}
-	cfg.Node, cfg.Now = "n", func() time.Time { return noon }
+	cfg.Node = "n"
+	if cfg.Clock == nil {
+		cfg.Clock = NewClock(func() time.Time { return noon })
+	}
 	if cfg.Dir == "" {
 		cfg.Dir = c.dir
 	}
@@ -435,7 +438,7 @@ func BenchmarkLine(b *testing.B) {
 		"structured": `{"timestamp":"2026-11-23T23:06:20.558651Z","level":"info","message":"tick 17","target":"tgt","fields":{"a":"1"}}`,
 	} {
 		b.Run(name, func(b *testing.B) {
-			c := New(Config{Node: "n", Dir: b.TempDir(), Line: func(link.LogLine, []byte, bool) {}, Warn: func(string) {}, Now: time.Now})
+			c := New(Config{Node: "n", Dir: b.TempDir(), Line: func(link.LogLine, []byte, bool) {}, Warn: func(string) {}, Clock: NewClock(time.Now)})
 			defer c.Close(time.Second)
 			b.ReportAllocs()
 			for b.Loop() {

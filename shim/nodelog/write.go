@@ -49,6 +49,7 @@ func (w *file) writeAll(lines []byte) uint64 {
 			return countLines(lines)
 		}
 		w.failed = false
+		w.turned(lines[:n])
 		lines = lines[n:]
 	}
 	return 0
@@ -96,6 +97,9 @@ func (w *file) open() error {
 		if w.size == 0 {
 			setFirstLine(f, w.lines)
 		}
+	}
+	if w.size == 0 && w.turn > 0 {
+		return w.append(w.againMark())
 	}
 	return nil
 }

@@ -218,6 +218,8 @@ type LogCursor struct {
 	// Next is the number of the next line, from 1 for the node's first one ever; 0: not
 	// known. By it what rotation deleted meanwhile is counted.
 	Next uint64 `json:"next,omitempty"`
+	// Clock is how often the clock of the machine was set back before.
+	Clock uint64 `json:"clock,omitempty"`
 }
 
 // LogsPage are lines, and where to go on.
