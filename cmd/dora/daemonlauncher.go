@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dora-go/dora/actors"
+	"github.com/dora-go/dora/shim/contain"
 	"github.com/dora-go/dora/shim/folder"
 	"github.com/dora-go/dora/shim/launch"
 	"github.com/sirupsen/logrus"
@@ -85,6 +86,7 @@ func (s *daemonShim) Close() error {
 
 // sweepShims removes what dead shims of dataflows left that are over.
 func (l *daemonLauncher) sweepShims(over func(uuid string) bool) {
+	defer contain.SweepCgroups()
 	found, err := launch.Find(l.home)
 	if err != nil {
 		l.log.Warn(err)

@@ -1,5 +1,5 @@
 // Package leftovers finds what a test left behind: processes, listening ports, Unix
-// sockets, shared memory, temporary files.
+// sockets, shared memory, cgroups, temporary files.
 //
 // A test makes a [Watch] and starts its programs with the watch's environment:
 //
@@ -18,6 +18,7 @@
 //     test and whose socket no process holds.
 //   - Memory files (memfd): those of the processes above, and those in the test process
 //     itself.
+//   - Cgroups: the programs run in one of the test's own, in which none may be left.
 //   - Files and sockets: whatever is in the watch's private temporary and runtime
 //     folders, and in the private /dev/shm if the test asked for one ([Watch.PrivateShm]).
 //

@@ -139,6 +139,23 @@ func TestMemoryFilesAreFound(t *testing.T) {
 	_ = unix.Close(fd)
 }
 
+func TestCgroupsAreFound(t *testing.T) {
+	w := New(t)
+	if w.cgroup == nil {
+		t.Log("this user may make no cgroups, and so dora makes none")
+		return
+	}
+	// As a shim does it: below the cgroup that it is in.
+	script := `d="$1/dora-1"; mkdir "$d"; grep -q "$(basename "$1")" /proc/self/cgroup && echo $$ >"$d/cgroup.procs"`
+	if out, err := w.Command("/", "sh", "-c", script, "sh", w.cgroup.dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	eventually(t, w, "cgroup "+w.cgroup.dir+"/dora-1")
+	if err := os.Remove(filepath.Join(w.cgroup.dir, "dora-1")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPrivateShm(t *testing.T) {
 	w := New(t)
 	w.PrivateShm(1<<20, 1)

@@ -2,7 +2,10 @@
 
 package leftovers
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 // The searches read /proc.
 func adoptOrphans() error { return errors.New("leftovers can only be found on Linux") }
@@ -18,3 +21,11 @@ func (w *Watch) PrivateShm(int64, int) {
 func (s *shm) enter(string) []string { return nil }
 func (s *shm) check(int) []string    { return nil }
 func (s *shm) close()                {}
+
+// cgroup exists only on Linux.
+type cgroup struct{}
+
+func newCgroup() *cgroup                           { return nil }
+func (c *cgroup) attributes() *syscall.SysProcAttr { return nil }
+func (c *cgroup) check() []string                  { return nil }
+func (c *cgroup) close() error                     { return nil }

@@ -27,6 +27,7 @@ type Watch struct {
 	ports  map[string]bool
 	fds    map[string]bool
 	before map[int]bool // processes below the test process when the watch began
+	cgroup *cgroup
 	shm    *shm
 	zenoh  int // files of Zenoh that may stay in the private /dev/shm
 	wait   time.Duration
@@ -53,7 +54,7 @@ func New(t testing.TB) *Watch {
 		mark:   fmt.Sprintf("left-%d-%d-%d", os.Getpid(), serial.Add(1), time.Now().UnixNano()),
 		ports:  listening(),
 		fds:    memoryFiles(os.Getpid()),
-		before: map[int]bool{},
+		before: map[int]bool{}, cgroup: newCgroup(),
 	}
 	for _, dir := range []string{"home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(base, dir), 0o700); err != nil {
@@ -96,8 +97,9 @@ func (w *Watch) Env() []string {
 	return env
 }
 
-// Command is exec.Command in the folder dir, with the environment of the watch and,
-// after PrivateShm, in its namespace. Signals to its process reach the program itself.
+// Command is exec.Command in the folder dir, with the environment of the watch, in its
+// cgroup and, after PrivateShm, in its namespace. Signals to its process reach the program
+// itself.
 func (w *Watch) Command(dir, program string, args ...string) *exec.Cmd {
 	argv := append([]string{program}, args...)
 	if w.shm != nil {
@@ -106,6 +108,7 @@ func (w *Watch) Command(dir, program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
 	cmd.Env = w.Env()
+	cmd.SysProcAttr = w.cgroup.attributes()
 	return cmd
 }
 
@@ -145,6 +148,7 @@ func (w *Watch) Check() []string {
 		found = append(found, files(filepath.Join(w.base, dir))...)
 	}
 	found = append(found, sockets(w.base)...)
+	found = append(found, w.cgroup.check()...)
 	if w.shm != nil {
 		found = append(found, w.shm.check(w.zenoh)...)
 	}
@@ -232,6 +236,9 @@ func (w *Watch) finish() {
 	}
 	if w.shm != nil {
 		w.shm.close()
+	}
+	if err := w.cgroup.close(); err != nil {
+		w.t.Errorf("leftovers: %v", err)
 	}
 	if err := os.RemoveAll(w.base); err != nil {
 		w.t.Errorf("leftovers: %v", err)

@@ -12,11 +12,12 @@ import (
 // this user may and the kernel can kill it as one (5.14). An error is an ordinary answer:
 // nothing was delegated to us.
 func CreateCgroup() (string, error) {
-	own, err := ownCgroup()
+	own, err := OwnCgroup()
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp(own, "dora-")
+	sweepCgroups(own, strayAfter)
+	dir, err := os.MkdirTemp(own, cgroupPrefix)
 	if err != nil {
 		return "", err
 	}
@@ -27,8 +28,42 @@ func CreateCgroup() (string, error) {
 	return dir, nil
 }
 
-// ownCgroup is the folder of this process's cgroup in the unified hierarchy.
-func ownCgroup() (string, error) {
+// cgroupPrefix begins the names of our cgroups; digits follow (a unit of systemd may well be
+// called dora-something).
+const cgroupPrefix = "dora-"
+
+// strayAfter is the age from which an empty cgroup of ours is nobody's: whoever makes one puts
+// a process into it at once.
+const strayAfter = 10 * time.Second
+
+// SweepCgroups removes the empty cgroups that were left below this process's own: those of
+// shims that were killed in one instant with their guards, by somebody who never came back to
+// their folder. A machine that runs for months would collect them.
+func SweepCgroups() {
+	if own, err := OwnCgroup(); err == nil {
+		sweepCgroups(own, strayAfter)
+	}
+}
+
+func sweepCgroups(own string, age time.Duration) {
+	entries, err := os.ReadDir(own)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		digits, ours := strings.CutPrefix(e.Name(), cgroupPrefix)
+		if !ours || digits == "" || strings.Trim(digits, "0123456789") != "" {
+			continue
+		}
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < age {
+			continue
+		}
+		_ = RemoveCgroup(own+"/"+e.Name(), 0) // refused while anything is in it
+	}
+}
+
+// OwnCgroup is the folder of this process's cgroup in the unified hierarchy.
+func OwnCgroup() (string, error) {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return "", err

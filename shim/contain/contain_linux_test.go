@@ -149,6 +149,63 @@ func TestReadStat(t *testing.T) {
 	}
 }
 
+// TestStrayCgroups: what dead shims left goes when it is old enough; what is in use, is new,
+// or is not ours stays.
+func TestStrayCgroups(t *testing.T) {
+	own, err := OwnCgroup()
+	if err != nil {
+		t.Log("there are no cgroups of version 2 here:", err)
+		return
+	}
+	base, err := os.MkdirTemp(own, "test-")
+	if err != nil {
+		t.Log("nothing is delegated to this user:", err)
+		return
+	}
+	t.Cleanup(func() {
+		if err := removeTree(base); err != nil {
+			t.Error(err)
+		}
+	})
+	at := func(name string) string { return filepath.Join(base, name) }
+	for _, name := range []string{"dora-1", "dora-1/of a node", "dora-2", "dora-daemon.service", "dora-", "other"} {
+		if err := os.Mkdir(at(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.Open(at("dora-2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "100")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(f.Fd())}
+	err = cmd.Start()
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func() (names []string) {
+		entries, _ := os.ReadDir(base)
+		for _, e := range entries {
+			if e.IsDir() {
+				names = append(names, e.Name())
+			}
+		}
+		return names
+	}
+	if sweepCgroups(base, time.Hour); len(left()) != 5 {
+		t.Errorf("new ones were removed: %v", left())
+	}
+	if sweepCgroups(base, 0); !slices.Equal(left(), []string{"dora-", "dora-2", "dora-daemon.service", "other"}) {
+		t.Errorf("left are %v", left())
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err := RemoveCgroup(at("dora-2"), time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCgroup(t *testing.T) {
 	dir, err := CreateCgroup()
 	if err != nil {

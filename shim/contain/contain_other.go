@@ -28,6 +28,9 @@ func SetOutput(path string) error {
 	return errors.Join(unix.Dup2(fd, 1), unix.Dup2(fd, 2))
 }
 
+// SweepCgroups works on Linux only.
+func SweepCgroups() {}
+
 // Children works on Linux only.
 func Children() []int { return nil }
 
