@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -113,13 +114,13 @@ func ratioOf(a, b []time.Duration) (ratio, low, high float64) {
 	return of(a, b), ratios[len(ratios)*25/1000], ratios[len(ratios)*975/1000]
 }
 
-// TestBesideTheRealDora compares with dora 1.1.0 in the same run, interleaved: how long
-// commands take, and what survives the deaths of coordinator and daemon. It needs DORA_PEER,
-// the path of that program (`pip install dora-rs-cli==1.1.0`), and is part of the soak.
-func TestBesideTheRealDora(t *testing.T) {
+// newPeers are ours and the real one, each with its own state and dataflows; none without
+// DORA_PEER.
+func newPeers(t *testing.T) []*peer {
+	t.Helper()
 	real, python := os.Getenv("DORA_PEER"), os.Getenv("DORA_TEST_PYTHON")
 	if real == "" || python == "" {
-		return // the comparison is part of the soak
+		return nil // the comparison is part of the soak
 	}
 	peers := []*peer{}
 	for _, name := range []string{"ours", "real"} {
@@ -137,6 +138,11 @@ nodes:
   - {id: source, path: send.py, inputs: {tick: dora/timer/millis/20}, outputs: [out]}
   - {id: sink, path: receive.py, inputs: {in: source/out}}
 `)
+		p.write("survives.yml", `
+nodes:
+  - {id: source, path: send.py, inputs: {tick: dora/timer/millis/20}, outputs: [out]}
+  - {id: sink, path: receive.py, inputs: {in: source/out}, restart_policy: on-failure, max_restarts: 5}
+`)
 		fifty := "nodes:\n"
 		for i := range 50 {
 			fifty += fmt.Sprintf("  - {id: n%d, path: %s, args: init append=%s:ready events, inputs: {tick: dora/timer/millis/1000}}\n",
@@ -144,6 +150,17 @@ nodes:
 		}
 		p.write("fifty.yml", fifty)
 		peers = append(peers, p)
+	}
+	return peers
+}
+
+// TestBesideTheRealDora compares with dora 1.1.0 in the same run, interleaved: how long
+// commands take. It needs DORA_PEER, the path of that program (`pip install
+// dora-rs-cli==1.1.0`), and is part of the soak.
+func TestBesideTheRealDora(t *testing.T) {
+	peers := newPeers(t)
+	if len(peers) == 0 {
+		return // the comparison is part of the soak
 	}
 	took := map[string]map[string][]time.Duration{"ours": {}, "real": {}}
 	for range peerRounds {
@@ -164,14 +181,18 @@ nodes:
 			timed("up", "up")
 			started("start of 2 Python nodes", "python.yml", 2)
 			timed("list", "list")
-			timed("stop", "stop", "demo")
+			timed("stop right after the start", "stop", "demo")
+			if _, ok := p.started("python.yml", 2); ok {
+				time.Sleep(time.Second) // one starts them sooner than the other: now both run
+				timed("stop", "stop", "demo")
+			}
 			started("start of 50 Go nodes", "fifty.yml", 50)
 			timed("stop of 50", "stop", "demo")
 			timed("down", "down")
 		}
 	}
-	limits := map[string]float64{"up": 1, "start of 2 Python nodes": 1, "list": 1, "stop": 1, "start of 50 Go nodes": 0.5, "stop of 50": 1, "down": 1}
-	for _, what := range []string{"up", "start of 2 Python nodes", "list", "stop", "start of 50 Go nodes", "stop of 50", "down"} {
+	limits := map[string]float64{"up": 1, "start of 2 Python nodes": 1, "list": 1, "stop right after the start": 1, "stop": 1, "start of 50 Go nodes": 0.5, "stop of 50": 1, "down": 1}
+	for _, what := range []string{"up", "start of 2 Python nodes", "list", "stop right after the start", "stop", "start of 50 Go nodes", "stop of 50", "down"} {
 		ours, real := took["ours"][what], took["real"][what]
 		if len(real) < peerRounds/2 {
 			t.Errorf("%s: the real dora did it %d times", what, len(real))
@@ -184,44 +205,106 @@ nodes:
 			t.Errorf("%s: the ratio is %.2f (%.2f-%.2f), the limit %.1f", what, ratio, low, high, limits[what])
 		}
 	}
-	for _, p := range peers {
+}
+
+// TestWhatSurvivesBesideTheRealDora compares what is left after deaths with dora 1.1.0; see
+// TestBesideTheRealDora.
+func TestWhatSurvivesBesideTheRealDora(t *testing.T) {
+	for _, p := range newPeers(t) {
 		p.survival()
 	}
 }
 
-// survival kills coordinator and daemon, and says what is left.
-func (p *peer) survival() {
-	for _, victim := range []string{"coordinator", "daemon"} {
-		p.timed("up")
-		p.timed("start", "python.yml", "--name", "demo", "--detach")
-		time.Sleep(2 * time.Second)
-		_, _ = p.run("param", "set", "-d", "demo", "sink", "key", "42")
-		before := append(p.processes("send.py"), p.processes("receive.py")...)
-		for _, pid := range p.processes(victim) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+// standing is what can be lost in a crash.
+type standing struct {
+	nodes     []int  // pids
+	param     string // of a running node
+	restarts  string // of a node that was killed once
+	traces    int    // in the list
+	finished  bool   // the dataflow that ended before is in the list
+	status    string // of the one that runs
+	daemons   int
+	survivors int // of the nodes there were
+}
+
+var restartCount = regexp.MustCompile(`"restart_count": *"?(\d+)`)
+
+func (p *peer) standing() (st standing) {
+	st.nodes = append(p.processes("send.py"), p.processes("receive.py")...)
+	param, _ := p.run("param", "get", "-d", "demo", "sink", "key")
+	st.param = firstOf(param)
+	info, _ := p.run("node", "info", "sink", "-d", "demo", "--format", "json")
+	if m := restartCount.FindStringSubmatch(info); m != nil {
+		st.restarts = m[1]
+	}
+	traces, _ := p.run("trace", "list")
+	for line := range strings.Lines(traces) {
+		if strings.Contains(line, "_dataflow") {
+			st.traces++
 		}
-		time.Sleep(3 * time.Second)
-		kept := 0
-		for _, pid := range before {
-			if alive(pid) {
-				kept++
+	}
+	list, _ := p.run("list")
+	for line := range strings.Lines(list) {
+		st.finished = st.finished || strings.Contains(line, " before ") && strings.Contains(line, "Finished")
+		if strings.Contains(line, " demo ") {
+			for _, status := range []string{"Running", "Finished", "Failed"} {
+				if strings.Contains(line, status) {
+					st.status = status
+				}
 			}
 		}
-		_, _ = p.run("up")
+	}
+	st.daemons = len(p.processes("daemon"))
+	return st
+}
+
+func firstOf(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return line
+}
+
+// survival kills coordinator, daemon and both, and says what is left of what there was: a
+// dataflow that runs, with a parameter and a node that was restarted once, one that has
+// ended, and the traces of all that. Ours loses nothing.
+func (p *peer) survival() {
+	for _, victims := range [][]string{{"coordinator"}, {"daemon"}, {"coordinator", "daemon"}} {
+		p.timed("up")
+		p.timed("start", "python.yml", "--name", "before", "--detach")
+		time.Sleep(2 * time.Second)
+		_, _ = p.run("stop", "before")
+		p.timed("start", "survives.yml", "--name", "demo", "--detach")
+		time.Sleep(2 * time.Second)
+		_, _ = p.run("param", "set", "-d", "demo", "sink", "key", "42")
+		for _, pid := range p.processes("receive.py") {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(4 * time.Second) // the restart, and numbers that are told every few seconds
+		before := p.standing()
+		for _, victim := range victims {
+			for _, pid := range p.processes(victim) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
 		time.Sleep(3 * time.Second)
-		list, _ := p.run("list")
-		param, _ := p.run("param", "get", "-d", "demo", "sink", "key")
-		p.t.Logf("| %s | %s | %d of %d nodes | %d daemons | parameter: %s | %s |", p.name, victim, kept, len(before), len(p.processes("daemon")),
-			strings.TrimSpace(param), strings.Join(strings.Fields(lastLine(list)), " "))
+		_, _ = p.run("up")
+		time.Sleep(4 * time.Second)
+		after := p.standing()
+		for _, pid := range before.nodes {
+			if alive(pid) {
+				after.survivors++
+			}
+		}
+		p.t.Logf("| %s | %v | nodes %d of %d | daemons %d | status %q | parameter %q, was %q | restarts %q, was %q | finished in the list %v, was %v | traces %d, were %d |",
+			p.name, victims, after.survivors, len(before.nodes), after.daemons, after.status, after.param, before.param, after.restarts, before.restarts,
+			after.finished, before.finished, after.traces, before.traces)
+		if p.name == "ours" && (after.survivors != 2 || after.daemons != 1 || after.status != "Running" || after.param != "42" || before.restarts != "1" || after.restarts != "1" ||
+			!after.finished || after.traces < before.traces || before.traces < 3) {
+			p.t.Errorf("after the deaths of %v there is %+v; before there was %+v", victims, after, before)
+		}
 		_, _ = p.run("stop", "demo", "--grace-duration", "1s")
 		_, _ = p.run("down")
 		for _, pid := range append(p.processes("send.py"), append(p.processes("receive.py"), p.processes("daemon")...)...) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }
