@@ -87,6 +87,7 @@ func (s *daemonShim) Close() error {
 // sweepShims removes what dead shims of dataflows left that are over.
 func (l *daemonLauncher) sweepShims(over func(uuid string) bool) {
 	defer contain.SweepCgroups()
+	defer folder.SweepSockets()
 	found, err := launch.Find(l.home)
 	if err != nil {
 		l.log.Warn(err)

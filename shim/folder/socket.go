@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/dora-go/dora/shim/contain"
 )
@@ -45,6 +47,38 @@ func SocketPath() (string, error) {
 		return "", fmt.Errorf("no folder for the shim's socket; set XDG_RUNTIME_DIR to a private folder with a short path: %w", errors.Join(tried...))
 	}
 	return filepath.Join(dir, name), nil
+}
+
+// strayAfter is the age from which a socket on which nobody listens is nobody's.
+const strayAfter = 10 * time.Second
+
+// SweepSockets removes this user's sockets on which nobody listens any more: those of shims
+// whose folder does not name them (it was removed, or its files are damaged). A refused
+// connection is the only test: other tables of sockets end at the network namespace.
+func SweepSockets() {
+	for _, dir := range socketDirs() {
+		fi, err := os.Lstat(dir)
+		if err != nil || !fi.IsDir() {
+			continue
+		}
+		if st, ok := fi.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() {
+			continue
+		}
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil || e.Type() != os.ModeSocket || len(e.Name()) != 16 || time.Since(info.ModTime()) < strayAfter {
+				continue
+			}
+			path := filepath.Join(dir, e.Name())
+			c, err := net.DialTimeout("unix", path, time.Second)
+			if err == nil {
+				c.Close()
+			} else if errors.Is(err, syscall.ECONNREFUSED) {
+				os.Remove(path)
+			}
+		}
+	}
 }
 
 func socketDirs() []string {
