@@ -159,11 +159,19 @@ func TestListShowsWhatNodesUse(t *testing.T) {
 	s.dora("stop", "burners", "--force") // they listen to nobody
 }
 
-// TestOrdersToARun: what another terminal may order of a `dora run`, without a coordinator.
+// TestOrdersToARun: what another terminal may order of a `dora run`, without a coordinator,
+// with nodes in Go and in Python.
 func TestOrdersToARun(t *testing.T) {
+	python := os.Getenv("DORA_TEST_PYTHON")
+	if python == "" {
+		t.Fatal("DORA_TEST_PYTHON is not set: see the task setup-python")
+	}
 	s := newSite(t)
+	s.env = append(s.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	s.write("told.py", told)
 	s.write("run.yml", `
 nodes:
+  - {id: python, path: told.py, inputs: {in: source/out, tick: dora/timer/millis/100}}
   - {id: source, path: testnode, args: "'init' 'send=out:0:20ms'", outputs: [out]}
   - {id: sink, path: testnode, args: init events, inputs: {in: source/out, tick: dora/timer/millis/100}}
 `)
@@ -184,6 +192,18 @@ nodes:
 	}, func() string { return "the run is not found: " + id })
 	s.awaitNodes(2)
 	s.awaitLog(id, "sink", "input in", 1)
+	s.awaitLog(id, "python", "input in", 1)
+	s.dora("param", "set", "-d", id, "python", "speed", "3")
+	s.eventually(10*time.Second, func() bool { return parameters(s.log(id, "python")) == 1 }, func() string { return "the node in Python was not told of a parameter" })
+	if out := s.dora("list", "-f", "json"); !strings.Contains(out, `"nodes":3`) {
+		t.Errorf("list: %s", out)
+	}
+	if out := s.dora("logs", "--node", "python", "--tail", "1"); !strings.Contains(out, "EVENT") {
+		t.Errorf("logs of the node in Python: %s", out)
+	}
+	if out := s.dora("node", "info", "python"); !strings.Contains(out, "in <- source/out") || !strings.Contains(out, "Running") {
+		t.Errorf("node info of the node in Python: %s", out)
+	}
 	s.fails(2, "say which dataflow", "param", "set", "sink", "speed", "2")
 	s.dora("param", "set", "-d", id, "sink", "speed", "2")
 	s.awaitLog(id, "sink", "speed", 1)
@@ -200,6 +220,7 @@ nodes:
 	s.dora("node", "stop", "source", "-d", id, "--grace", "200ms")
 	s.awaitNodes(1)
 	s.awaitLog(id, "sink", "EVENT input in closed", 1)
+	s.awaitLog(id, "python", "EVENT INPUT_CLOSED in", 1)
 	s.dora("stop", id, "--grace-duration", "2s")
 	if err := <-ended; err != nil {
 		t.Errorf("the run: %v\n%s", err, said.String())
