@@ -26,9 +26,14 @@ type Options struct {
 }
 
 // recheckEvery bounds the harm of a neighbour that scribbles over the bell: a sleeper
-// looks again by itself. It costs about 5 us of CPU each time. A timer does it for Recv:
-// a futex wait with a time limit costs more, and each time.
-const recheckEvery = time.Second
+// looks again by itself. It costs about 5 us of CPU each time, and then the monitor of Go's
+// runtime some hundred until it is quiet again; so where nothing comes, it looks less often,
+// up to recheckIdle. A timer does it for Recv: a futex wait with a time limit costs more, and
+// each time.
+const (
+	recheckEvery = time.Second
+	recheckIdle  = 4 * time.Second
+)
 
 func (o *Options) recheck() time.Duration {
 	if o.noRecheck {
@@ -48,7 +53,8 @@ type Endpoint struct {
 	node        string
 	incarnation uint32
 	heart       *time.Timer
-	beats, trim int // of the heart; every how many it trims, 0: never
+	pause       time.Duration // to its next beat
+	trim, kept  time.Duration // how often it trims, 0: never; since the last time
 	ready       chan struct{}
 	ended       chan struct{} // the reading goroutine
 
@@ -148,25 +154,31 @@ func (ep *Endpoint) greet(token string, o Options) error {
 	ep.Writer = newWriter(p.Node, ep, ep.own, o)
 	ep.Reader = newReader(ep, ep.own, o)
 	if o.Trim > 0 {
-		ep.trim = int(max(1, o.Trim/recheckEvery))
+		ep.trim = max(recheckEvery, o.Trim.Truncate(recheckEvery))
 	}
 	if !o.noRecheck {
 		ep.mu.Lock()
-		ep.heart = time.AfterFunc(recheckEvery, ep.beat)
+		ep.pause = recheckEvery
+		ep.heart = time.AfterFunc(ep.pause, ep.beat)
 		ep.mu.Unlock()
 	}
 	return nil
 }
 
 func (ep *Endpoint) beat() {
-	ep.Reader.beat()
-	if ep.beats++; ep.trim > 0 && ep.beats%ep.trim == 0 {
+	served := ep.Reader.beat()
+	if ep.kept += ep.pause; ep.trim > 0 && ep.kept >= ep.trim {
 		ep.Writer.Trim()
+		ep.kept = 0
+	}
+	ep.pause = min(2*ep.pause, recheckIdle)
+	if served || ep.Writer.using() {
+		ep.pause = recheckEvery
 	}
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	if ep.lost == nil {
-		ep.heart.Reset(recheckEvery)
+		ep.heart.Reset(ep.pause)
 	}
 }
 

@@ -347,3 +347,23 @@ func TestLastConsumerGoesWhileASenderWaits(t *testing.T) {
 		r.sup.Close()
 	}
 }
+
+// Where nothing comes, an endpoint looks less often; a message brings the old rhythm back.
+func TestIdleEndpointsLookLessOften(t *testing.T) {
+	r := newRig(t, SupervisorOptions{})
+	ea, eb, _ := r.pair(4, DropOldest)
+	r.eventually("the heart to rest between two beats", eb.heart.Stop)
+	for i, want := range []time.Duration{2 * recheckEvery, recheckIdle, recheckIdle} {
+		eb.beat()
+		if eb.heart.Stop(); eb.pause != want {
+			t.Fatalf("beat %d is followed by a pause of %v, not %v", i+1, eb.pause, want)
+		}
+	}
+	r.send(ea, "image", pattern(100, 1), Header{})
+	m := r.recv(eb)
+	m.Release()
+	eb.beat()
+	if eb.pause != recheckEvery {
+		t.Fatalf("after a message, the pause is %v", eb.pause)
+	}
+}

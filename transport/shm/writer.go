@@ -271,6 +271,14 @@ func (w *Writer) Trim() {
 	}
 }
 
+// using says whether messages are outside, of which the next one to come back is to be seen
+// soon, or memory that Trim may give back.
+func (w *Writer) using() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.arena.used > 0 || len(w.arena.segments) > 0
+}
+
 // retire gives back segments without used slots and says whether there were any.
 func (w *Writer) retire(recent bool) bool {
 	segs := w.arena.idle(recent)
