@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dora-go/dora/actors"
 	"github.com/dora-go/dora/shim/contain"
@@ -48,12 +49,12 @@ func (l *daemonLauncher) Adopt(ctx context.Context, req actors.LaunchRequest) (a
 		return nil, err
 	}
 	if found.Alive {
-		h, err := launch.Adopt(ctx, found)
-		if err == nil {
-			return l.serve(h, req)
-		}
-		if found, err = found.Again(); err != nil || found.Alive {
+		h, err := l.adopt(ctx, &found)
+		if err != nil {
 			return nil, fmt.Errorf("the shim of dataflow %s lives and cannot be reached: %w", req.Dataflow, err)
+		}
+		if h != nil {
+			return l.serve(h, req)
 		}
 	}
 	if err := found.Clear(); err != nil {
@@ -62,6 +63,35 @@ func (l *daemonLauncher) Adopt(ctx context.Context, req actors.LaunchRequest) (a
 	deliverLeftFacts(found.Dir, req)
 	return nil, actors.ErrNoShim
 }
+
+// adopt connects to a shim that lives; nil if it ends meanwhile. A connection that was lost
+// before it could be used says nothing about the shim.
+func (l *daemonLauncher) adopt(ctx context.Context, found *launch.Found) (*launch.Handle, error) {
+	for try := 1; ; try++ {
+		h, err := launch.Adopt(ctx, *found)
+		if err == nil {
+			return h, nil
+		}
+		again, lookErr := found.Again()
+		if lookErr != nil {
+			return nil, errors.Join(err, lookErr)
+		}
+		if *found = again; !again.Alive {
+			return nil, nil
+		}
+		if try == adoptTries || ctx.Err() != nil {
+			return nil, err
+		}
+		l.log.WithField("dataflow", found.Dataflow).Warnf("%v; trying again", err)
+		time.Sleep(adoptPause)
+	}
+}
+
+// adoptTries is how often a shim that lives is dialled, adoptPause what is between that.
+const (
+	adoptTries = 5
+	adoptPause = 100 * time.Millisecond
+)
 
 func (l *daemonLauncher) serve(h *launch.Handle, req actors.LaunchRequest) (actors.Shim, error) {
 	s := &daemonShim{newShimConn(h, req, nil)}

@@ -2,6 +2,7 @@ package folder
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,5 +130,59 @@ func TestSocketPath(t *testing.T) {
 		if err != nil || strings.HasPrefix(path, base) || len(path) > maxSocketPath || !filepath.IsAbs(path) {
 			t.Errorf("%s: %s, %v", dir, path, err)
 		}
+	}
+}
+
+// TestStraySockets: what nobody listens on goes when it is old enough; a socket that somebody
+// listens on stays, and is not even dialled.
+func TestStraySockets(t *testing.T) {
+	base, err := os.MkdirTemp("/tmp", "sockets-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(base) })
+	t.Setenv("XDG_RUNTIME_DIR", base)
+	old := time.Now().Add(-time.Hour)
+	socket := func(close bool, age time.Time) (string, net.Listener) {
+		t.Helper()
+		path, err := SocketPath()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if close {
+			l.(*net.UnixListener).SetUnlinkOnClose(false)
+			l.Close()
+		} else {
+			t.Cleanup(func() { l.Close() })
+		}
+		if err := os.Chtimes(path, age, age); err != nil {
+			t.Fatal(err)
+		}
+		return path, l
+	}
+	dead, _ := socket(true, old)
+	fresh, _ := socket(true, time.Now())
+	live, l := socket(false, old)
+	other := filepath.Join(filepath.Dir(dead), "0123456789abcdef")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(other, old, old); err != nil {
+		t.Fatal(err)
+	}
+	SweepSockets()
+	for path, stays := range map[string]bool{dead: false, fresh: true, live: true, other: true} {
+		if _, err := os.Lstat(path); (err == nil) != stays {
+			t.Errorf("%s: %v, should stay: %v", path, err, stays)
+		}
+	}
+	_ = l.(*net.UnixListener).SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if c, err := l.Accept(); err == nil {
+		c.Close()
+		t.Error("a socket that somebody listens on was dialled")
 	}
 }

@@ -53,8 +53,10 @@ func SocketPath() (string, error) {
 const strayAfter = 10 * time.Second
 
 // SweepSockets removes this user's sockets on which nobody listens any more: those of shims
-// whose folder does not name them (it was removed, or its files are damaged). A refused
-// connection is the only test: other tables of sockets end at the network namespace.
+// whose folder does not name them (it was removed, or its files are damaged). Nobody is dialled,
+// which a shim would take for its next daemon: to a socket of another type than the one that
+// listens, the kernel says that it is of the wrong type, or, if nobody does, that it refuses.
+// (Tables of sockets end at the network namespace.)
 func SweepSockets() {
 	for _, dir := range socketDirs() {
 		fi, err := os.Lstat(dir)
@@ -71,7 +73,7 @@ func SweepSockets() {
 				continue
 			}
 			path := filepath.Join(dir, e.Name())
-			c, err := net.DialTimeout("unix", path, time.Second)
+			c, err := net.Dial("unixgram", path)
 			if err == nil {
 				c.Close()
 			} else if errors.Is(err, syscall.ECONNREFUSED) {
