@@ -50,11 +50,18 @@ func (l *daemonLauncher) Adopt(ctx context.Context, req actors.LaunchRequest) (a
 	}
 	if found.Alive {
 		h, err := l.adopt(ctx, &found)
-		if err != nil {
-			return nil, fmt.Errorf("the shim of dataflow %s lives and cannot be reached: %w", req.Dataflow, err)
-		}
 		if h != nil {
 			return l.serve(h, req)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			// Nobody could ever tell its nodes anything again.
+			l.log.WithField("dataflow", req.Dataflow).Errorf("the shim lives and cannot be reached, so it is ended: %v", err)
+			if err := found.Stop(ctx, true); err != nil {
+				return nil, fmt.Errorf("the shim of dataflow %s lives, cannot be reached, and cannot be ended: %w", req.Dataflow, err)
+			}
 		}
 	}
 	if err := found.Clear(); err != nil {
@@ -67,7 +74,7 @@ func (l *daemonLauncher) Adopt(ctx context.Context, req actors.LaunchRequest) (a
 // adopt connects to a shim that lives; nil if it ends meanwhile. A connection that was lost
 // before it could be used says nothing about the shim.
 func (l *daemonLauncher) adopt(ctx context.Context, found *launch.Found) (*launch.Handle, error) {
-	for try := 1; ; try++ {
+	for begin := time.Now(); ; {
 		h, err := launch.Adopt(ctx, *found)
 		if err == nil {
 			return h, nil
@@ -79,7 +86,7 @@ func (l *daemonLauncher) adopt(ctx context.Context, found *launch.Found) (*launc
 		if *found = again; !again.Alive {
 			return nil, nil
 		}
-		if try == adoptTries || ctx.Err() != nil {
+		if time.Since(begin) > launch.DefaultTimeout || ctx.Err() != nil {
 			return nil, err
 		}
 		l.log.WithField("dataflow", found.Dataflow).Warnf("%v; trying again", err)
@@ -87,11 +94,8 @@ func (l *daemonLauncher) adopt(ctx context.Context, found *launch.Found) (*launc
 	}
 }
 
-// adoptTries is how often a shim that lives is dialled, adoptPause what is between that.
-const (
-	adoptTries = 5
-	adoptPause = 100 * time.Millisecond
-)
+// adoptPause is between two attempts to reach a shim that lives.
+const adoptPause = 100 * time.Millisecond
 
 func (l *daemonLauncher) serve(h *launch.Handle, req actors.LaunchRequest) (actors.Shim, error) {
 	s := &daemonShim{newShimConn(h, req, nil)}

@@ -185,3 +185,36 @@ func TestHungShimHoldsNobodyUp(t *testing.T) {
 		}
 	}
 }
+
+// TestShimThatHangsForGood: a daemon that cannot reach a shim ends it, so that its nodes are not
+// left without anybody; their restart policy decides. It waits ten seconds, and is part of the
+// soak.
+func TestShimThatHangsForGood(t *testing.T) {
+	if os.Getenv("DORA_SOAK") == "" {
+		return // part of the soak
+	}
+	s := newSite(t)
+	s.write("stream.yml", restarting)
+	s.dora("up")
+	id := s.start("stream.yml", "--name", "hung")
+	s.await(id, "Running")
+	before := s.awaitNodes(2)
+	shim := s.w.Find(roles["shim"]...)[0]
+	if err := syscall.Kill(shim, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(shim, syscall.SIGCONT) })
+	s.kill("daemon")
+	s.dora("up")
+	s.eventually(40*time.Second, func() bool {
+		for name := range s.nodes() {
+			if _, old := before[name]; old {
+				return false
+			}
+		}
+		return len(s.nodes()) == 2
+	}, func() string { return "the nodes are still those of the shim that hangs" })
+	s.await(id, "Running")
+	s.flows(id, "sink", len(s.numbers(id, "sink")))
+	s.counts(map[string]int{"shim": 1, "guard": 1, "daemon": 1})
+}
