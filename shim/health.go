@@ -33,7 +33,7 @@ func (s *Shim) startupExpired(n *node, generation uint64, still time.Duration) {
 	if n.generation != generation || n.state != running || n.stop != nil {
 		return
 	}
-	if lost := s.router.Still() - still; lost > startupSlack {
+	if lost := s.router.Still() - still; lost > lateSlack {
 		s.watchStartup(n, generation, lost)
 		return
 	}
@@ -41,6 +41,3 @@ func (s *Shim) startupExpired(n *node, generation uint64, still time.Duration) {
 	s.facts.warn(n.spec.ID, generation, fmt.Sprintf("it did not subscribe within %v (startup_timeout), so it is killed", n.spec.StartupTimeout))
 	s.kill(n)
 }
-
-// startupSlack: what a busy machine delays is no reason to wait once more.
-const startupSlack = 100 * time.Millisecond

@@ -453,7 +453,7 @@ func TestSilentDaemon(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	var gaps uint64 // lines may come after the fact
-	eventually(t, 5*time.Second, "every line came or is told as lost", func() bool {
+	eventually(t, 20*time.Second, "every line came or is told as lost", func() bool {
 		for len(d.gaps) > 0 {
 			gaps += <-d.gaps
 		}

@@ -39,7 +39,7 @@ type node struct {
 	reason     string // why the shim itself ended the process
 	held       bool   // the outputs are open for a restart
 	holdFor    time.Duration
-	hold       *time.Timer
+	hold       *countdown
 }
 
 // Reasons for which the shim itself ends a node; the daemon counts them (link.Exited).
@@ -220,7 +220,7 @@ func (s *Shim) armHold(n *node) {
 	}
 	n.stopHold()
 	generation := n.generation
-	n.hold = time.AfterFunc(n.holdFor, func() { s.holdExpired(n, generation) })
+	n.hold = after(n.holdFor, func() { s.holdExpired(n, generation) })
 }
 
 func (n *node) stopHold() {

@@ -42,7 +42,7 @@ type Shim struct {
 	nodes    map[string]*node
 	order    []*node
 	released bool
-	orphan   *time.Timer // runs while no daemon is connected
+	orphan   *countdown // runs while no daemon is connected
 	idle     *time.Timer
 	closing  bool // no node is started any more, and the shim ends with the last one
 	ended    sync.Once
@@ -93,7 +93,7 @@ func (s *Shim) detach(ss *session) {
 	s.session = nil
 	s.drops.daemon(false)
 	if s.load != nil && s.load.OrphanTimeout > 0 {
-		s.orphan = time.AfterFunc(s.load.OrphanTimeout, func() { s.wind("no daemon came back") })
+		s.orphan = after(s.load.OrphanTimeout, func() { s.wind("no daemon came back") })
 	}
 	for _, n := range s.order {
 		s.armHold(n)

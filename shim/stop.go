@@ -111,12 +111,19 @@ func (s *Shim) climb(n *node) {
 		s.facts.report(link.Fact{Node: n.spec.ID, Generation: n.generation, StopStep: &link.StopStep{Step: "sigterm"}})
 		n.proc.SignalGroup(syscall.SIGTERM)
 	}
-	l.timer = time.AfterFunc(next.Sub(now), func() {
+	// Its times stand still while this process does: the node could not run either.
+	step := min(next.Sub(now), countdownStep)
+	due := now.Add(step)
+	l.timer = time.AfterFunc(step, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if n.stop == l {
-			s.climb(n)
+		if n.stop != l {
+			return
 		}
+		if late := time.Since(due); late > lateSlack {
+			l.termAt, l.killAt = l.termAt.Add(late), l.killAt.Add(late)
+		}
+		s.climb(n)
 	})
 }
 

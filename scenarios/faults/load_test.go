@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -290,55 +288,4 @@ func TestManyPrinters(t *testing.T) {
 		t.Errorf("the follower missed %d lines", missing)
 	}
 	h.checkMemory(peaks)
-}
-
-// TestMachineStandsStill: while the whole tree of processes is stopped nothing times out,
-// and nothing is killed for it when it goes on.
-func TestMachineStandsStill(t *testing.T) {
-	const stands = 3 * time.Second
-	h := newSite(t)
-	dir := h.start(`health_check_interval: 0.2
-nodes:
-  - {id: source, path: testnode, args: "init send=out:0:50ms", outputs: [out]}
-  - {id: sink, path: testnode, args: init events, health_check_timeout: 1, inputs: {in: {source: source/out, input_timeout: 1}, t: dora/timer/millis/20}}
-  - {id: python, path: watch.py, args: ` + h.dir + `/told, health_check_timeout: 1, inputs: {in: {source: source/out, input_timeout: 1}}}
-`)
-	told := func() int { return len(lines(filepath.Join(h.dir, "told"))) }
-	h.eventually(20*time.Second, "data flows", func() bool { return told() > 5 }, nil)
-	for _, round := range []int{1, 2} {
-		var pids []int
-		for _, words := range [][]string{{"coordinator"}, {"daemon"}, {"shim", "guard"}, {"shim", "serve"}, {"init"}} {
-			pids = append(pids, h.w.Find(words...)...)
-		}
-		python := h.w.Find("-u")
-		pids = append(pids, python...)
-		if len(pids) < 7 || len(python) != 1 {
-			t.Fatalf("round %d: only processes %v", round, pids)
-		}
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGSTOP)
-		}
-		time.Sleep(stands)
-		var wg sync.WaitGroup
-		for _, pid := range pids {
-			wg.Go(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
-		}
-		wg.Wait()
-		before := told()
-		h.eventually(20*time.Second, "data flows again", func() bool { return told() > before+20 }, nil)
-	}
-	for _, line := range lines(filepath.Join(h.dir, "told")) {
-		if line != "INPUT in" {
-			t.Errorf("the node in Python was told %q", line)
-		}
-	}
-	for _, l := range h.fileLines(dir, "sink") {
-		if strings.Contains(l.Msg, "closed") || strings.Contains(l.Msg, "restarted") {
-			t.Errorf("the node in Go was told %q", l.Msg)
-		}
-	}
-	if out := h.dora("node", "list", "-d", "flow"); strings.Count(out, "Running") != 3 {
-		t.Errorf("not all nodes run:\n%s", out)
-	}
-	h.dora("stop", "flow")
 }

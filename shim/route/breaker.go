@@ -19,7 +19,7 @@ func (n *node) sweep(now time.Time) {
 	n.mu.Lock()
 	n.freshen(stamps, now)
 	for _, in := range n.inputs {
-		in.lookedAt = now
+		in.looked = n.r.moment(in.producer, now)
 		if in.spec.Timeout <= 0 || in.lastMessage.at.IsZero() || in.broken || in.closed {
 			continue
 		}
@@ -41,8 +41,9 @@ func (n *node) freshen(stamps []newest, now time.Time) {
 			continue
 		}
 		m := n.r.moment(in.producer, now)
-		if !in.lookedAt.IsZero() {
-			m.at = now.Add(-s.age(now, now.Sub(in.lookedAt)))
+		if !in.looked.at.IsZero() {
+			// What stood still since the last look did so behind the message.
+			m.at = now.Add(-max(0, s.age(now, now.Sub(in.looked.at))-(m.still-in.looked.still)))
 		}
 		in.stamp = s.stamp
 		in.touchAt(m)

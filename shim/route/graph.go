@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/nodewire"
@@ -107,10 +106,10 @@ type input struct {
 	// messages are dropped at once.
 	gaveUp bool
 	// lastMessage arms the circuit breaker; zero until the first message. stamp is the
-	// newest one's in shared memory, looked for at lookedAt.
+	// newest one's in shared memory, looked for at the moment looked.
 	lastMessage moment
 	stamp       uint64
-	lookedAt    time.Time
+	looked      moment
 	// edges that lead here through shared memory; memory.mu
 	edges []*inEdge
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dora-go/dora/transport/link"
 	"github.com/dora-go/dora/transport/nodewire"
 )
 
@@ -74,5 +75,31 @@ func TestStampsOfASetClock(t *testing.T) {
 		if got := s.age(now, looked).Round(time.Millisecond); got != c.want {
 			t.Errorf("a message from %v: age %v, want %v", c.ahead, got, c.want)
 		}
+	}
+}
+
+// A message that came before the process stood still is not older for that, although it is
+// only seen afterwards.
+func TestStampsOverAStandstill(t *testing.T) {
+	const still, timeout = 4 * time.Second, time.Second
+	r := &Router{}
+	n := &node{r: r, id: "n"}
+	in := &input{node: n, producer: &node{r: r, id: "p"}, spec: &link.Input{Timeout: timeout}}
+	begin := time.Now()
+	r.pace.every, r.pace.last = 50*time.Millisecond, begin
+	in.looked = r.moment(in.producer, begin)
+	sent := begin.Add(10 * time.Millisecond)
+	stamp := nodewire.NewClockWith([16]byte{1}, func() time.Time { return sent }).Now().Time
+	after := begin.Add(still)
+	n.freshen([]newest{{stamp, in}}, after)
+	if silent := in.lastMessage.since(r.moment(in.producer, after)); silent > timeout/2 {
+		t.Errorf("after a standstill of %v the input counts as silent for %v", still, silent)
+	}
+	// Without a standstill it is as old as it is.
+	r.pace.every = 0
+	in.looked, in.stamp = r.moment(in.producer, begin), 0
+	n.freshen([]newest{{stamp, in}}, after)
+	if silent := in.lastMessage.since(r.moment(in.producer, after)); silent < still-100*time.Millisecond {
+		t.Errorf("after a silence of %v the input counts as silent for %v", still, silent)
 	}
 }
