@@ -47,9 +47,11 @@ type file struct {
 	// Of the writer alone.
 	f       *os.File
 	size    int64
-	failed  bool   // a warning was given for this episode
-	missing uint64 // lines that could not be written, before the next ones
-	turn    uint64 // of the clock, at the end of the file
+	failed  bool      // a warning was given for this episode
+	missing uint64    // lines that could not be written, before the next ones
+	turn    uint64    // of the clock, at the end of the file
+	looked  time.Time // when it was last looked whether the file is still there
+	unseen  uint64    // lines since then
 	// lines written so far, in all files; only kept where there is a limit. counted: those
 	// of an earlier shim are part of it.
 	lines   uint64

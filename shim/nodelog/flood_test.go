@@ -66,7 +66,7 @@ func TestLostLinesAreToldWhereTheyAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.mu.Lock()
-	w.f = stalled
+	w.f, w.looked = stalled, time.Now()
 	w.mu.Unlock()
 	piece := func(i int) []byte {
 		return encode(&link.LogLine{Message: fmt.Sprintf("line %d %s", i, strings.Repeat("x", 128<<10))})
@@ -99,6 +99,48 @@ func TestLostLinesAreToldWhereTheyAre(t *testing.T) {
 	}
 	if told == 0 || next < pieces {
 		t.Errorf("%d lines, of which %d lost", next, told)
+	}
+}
+
+// TestRemovedFile: a file that is removed while it is written, with its folder, or renamed,
+// is begun anew; what went into a removed one is counted.
+func TestRemovedFile(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]func(dir string) error{
+		"folder removed": os.RemoveAll,
+		"file removed":   func(dir string) error { return os.Remove(filepath.Join(dir, "log_n.jsonl")) },
+		"file renamed": func(dir string) error {
+			return os.Rename(filepath.Join(dir, "log_n.jsonl"), filepath.Join(dir, "old"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCapture(t, Config{Dir: filepath.Join(t.TempDir(), "out")})
+			c.dir = c.cfg.Dir
+			if err := os.Mkdir(c.dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			c.print(t, []byte("a\n"), nil)
+			if err := away(c.dir); err != nil {
+				t.Fatal(err)
+			}
+			c.print(t, []byte("b\nc\n"), nil)
+			time.Sleep(lookEvery)
+			c.print(t, []byte("d\n"), nil)
+			got := c.file(t, "log_n.jsonl")
+			want := 1
+			if name != "file renamed" {
+				if want = 2; len(got) != 2 || got[0].Fields["lost"] != "3" {
+					t.Fatalf("%+v", got)
+				}
+			}
+			if len(got) != want || got[want-1].Msg != "d" {
+				t.Errorf("%+v", got)
+			}
+			if len(c.warnings) != 1 || !strings.Contains(c.warnings[0], "while it was written") {
+				t.Errorf("warnings %q", c.warnings)
+			}
+		})
 	}
 }
 

@@ -345,7 +345,7 @@ func TestStalledDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.mu.Lock()
-	w.f = pw
+	w.f, w.looked = pw, time.Now()
 	w.mu.Unlock()
 	rec := encode(&link.LogLine{Message: strings.Repeat("x", 64<<10)})
 	begin := time.Now()

@@ -18,6 +18,7 @@ import (
 // lost are behind the lines. Those that could not be written are told before the next
 // lines, or with the last ones.
 func (w *file) write(lines []byte, lost uint64, last bool) {
+	w.look()
 	if len(lines) > 0 {
 		w.writeBehind(lines)
 	}
@@ -91,7 +92,7 @@ func (w *file) open() error {
 		f.Close()
 		return err
 	}
-	w.f, w.size = f, fi.Size()
+	w.f, w.size, w.looked = f, fi.Size(), time.Now()
 	if w.limit > 0 {
 		w.count(f, w.size)
 		if w.size == 0 {
@@ -123,8 +124,10 @@ func (w *file) append(b []byte) error {
 	}
 	w.size += int64(n)
 	w.written.Add(uint64(n))
+	count := countLines(b)
+	w.unseen += count
 	if w.limit > 0 {
-		w.lines += countLines(b)
+		w.lines += count
 	}
 	return nil
 }
