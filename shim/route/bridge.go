@@ -29,8 +29,9 @@ type bridge struct {
 	// overdue: the engine took memory back that was lent.
 	overdue, overdueSaid atomic.Bool
 
-	questions chan *inlet // whose node asks whether they are there
-	answers   chan *lane  // whose node said that it is there
+	questions chan *inlet   // whose node asks whether they are there
+	answers   chan *lane    // whose node said that it is there
+	asks      chan struct{} // something waits for an answer
 	closed    chan struct{}
 	done      sync.WaitGroup
 	once      sync.Once
@@ -99,7 +100,7 @@ func (n *node) newBridge(direct []*output, from []*input) (*bridge, error) {
 		return nil, err
 	}
 	b := &bridge{n: n, session: session, inlets: map[*output]*inlet{}, lent: map[lentMemory]*shm.Foreign{},
-		questions: make(chan *inlet, 64), answers: make(chan *lane, 64), closed: make(chan struct{})}
+		questions: make(chan *inlet, 64), answers: make(chan *lane, 64), asks: make(chan struct{}, 1), closed: make(chan struct{})}
 	b.done.Add(1)
 	go b.answer()
 	b.locator, err = session.Locator()
@@ -139,6 +140,8 @@ func (b *bridge) answer() {
 			in.answer()
 		case l := <-b.answers:
 			l.acknowledged()
+		case <-b.asks:
+			b.lanes.ask()
 		case <-b.closed:
 			return
 		}

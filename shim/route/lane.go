@@ -16,7 +16,9 @@ import (
 //   - A message goes directly only while the node waits for events, with nothing queued:
 //     then everything before it is in the channel.
 //   - Until the node has answered the probe that follows the message (with which it shows
-//     that it has read what came before), nothing goes over the connection.
+//     that it has read what came before), nothing goes over the connection. The probe is
+//     sent when something waits for that, or a little later: it would only hold up the node
+//     on its way to the message.
 //
 // The node drops what comes directly when its channel is full, and nobody is told. So it
 // gets so only what fits for sure: laneHeld messages that it has not let go, and never more
@@ -33,6 +35,8 @@ const (
 	// laneWait is how long the node may take to answer. One that does not loses the direct
 	// path; its messages take the slower one from then on.
 	laneWait = 500 * time.Millisecond
+	// laneAsk is how long after a message its probe follows, if nothing waits for the answer.
+	laneAsk = time.Millisecond
 	// laneProbe is the pause between the probes before the first message, and laneSettle
 	// how long answers to them may still come.
 	laneProbe  = 20 * time.Millisecond
@@ -59,8 +63,9 @@ type lanes struct {
 
 	// The rest belongs to the node's mu.
 	open bool
-	// due: the lane whose probe is not answered yet.
-	due *lane
+	// due: the lane whose probe is not answered yet; unasked: it was not even sent.
+	due     *lane
+	unasked bool
 	// passed counts the events that went over the connection. marks are its readings at
 	// the direct messages that the node holds, from number first on; gone is that at the
 	// newest which it let go.
@@ -145,7 +150,7 @@ func (ls *lanes) close() {
 
 // shut ends the use of the lanes; n.mu is held.
 func (ls *lanes) shut() {
-	ls.open, ls.due = false, nil
+	ls.open, ls.due, ls.unasked = false, nil, false
 	if ls.timer != nil {
 		ls.timer.Stop()
 	}
@@ -270,19 +275,18 @@ func (n *node) sendDirectly(in *input, payload, meta []byte) bool {
 	switch {
 	case !sent:
 		ls.due = nil
-	case ls.due == l: // else it has answered already
-		ls.watch()
-	}
-	if err != nil {
-		ls.shut()
+	case ls.due == l:
+		ls.unasked = true
+		ls.after(laneAsk, ls.ask)
 	}
 	first := sent && len(ls.marks) == 1 && ls.first == 0
-	n.flush()
+	if err != nil {
+		ls.fail(err)
+	} else {
+		n.flush()
+	}
 	if first {
 		ls.b.mapped() // the engine has made room for what it notes of messages
-	}
-	if err != nil {
-		n.r.warn(n.id, fmt.Sprintf("large messages of Go nodes take the slower path to this node from now on: %v", err))
 	}
 	return sent
 }
@@ -314,10 +318,13 @@ func (ls *lanes) settle() bool {
 	n := ls.b.n
 	for {
 		n.mu.Lock()
-		due, open := ls.due, ls.open
+		due, open, unasked := ls.due, ls.open, ls.unasked
 		n.mu.Unlock()
 		if !open || due == nil {
 			return open
+		}
+		if unasked {
+			ls.ask()
 		}
 		select {
 		case <-ls.came:
@@ -368,17 +375,54 @@ func (l *lane) send(payload, meta []byte) (bool, error) {
 	ls.marks = append(ls.marks, ls.passed)
 	l.direct++
 	n.mu.Unlock()
-	return true, l.probe()
+	return true, nil
+}
+
+// after has f called, instead of what was to be called before; n.mu is held.
+func (ls *lanes) after(d time.Duration, f func()) {
+	if ls.timer != nil {
+		ls.timer.Stop()
+	}
+	ls.timer = time.AfterFunc(d, f)
+}
+
+// ask sends the probe of the latest message, once.
+func (ls *lanes) ask() {
+	n := ls.b.n
+	n.mu.Lock()
+	l := ls.due
+	if l == nil || !ls.unasked {
+		n.mu.Unlock()
+		return
+	}
+	ls.unasked = false
+	ls.watch()
+	n.mu.Unlock()
+	ls.use.Lock()
+	var err error
+	if !ls.closed {
+		err = l.probe()
+	}
+	ls.use.Unlock()
+	if err != nil {
+		n.mu.Lock()
+		ls.fail(err)
+	}
+}
+
+// fail ends the use of the lanes and says why; n.mu is held, and given up.
+func (ls *lanes) fail(err error) {
+	n := ls.b.n
+	ls.shut()
+	n.flush()
+	n.r.warn(n.id, fmt.Sprintf("large messages of Go nodes take the slower path to this node from now on: %v", err))
 }
 
 // watch shuts the lanes if the node does not answer in time; n.mu is held.
 func (ls *lanes) watch() {
 	n, due := ls.b.n, ls.due
 	sent := due.direct
-	if ls.timer != nil {
-		ls.timer.Stop()
-	}
-	ls.timer = time.AfterFunc(laneWait, func() {
+	ls.after(laneWait, func() {
 		n.mu.Lock()
 		late := ls.due == due && due.direct == sent
 		if late {
@@ -395,6 +439,16 @@ func (ls *lanes) watch() {
 // held.
 func (s *session) blocked() bool {
 	return s.bridge != nil && s.bridge.lanes != nil && s.bridge.lanes.due != nil
+}
+
+// askBlocked has the probe sent for which something waits now; n.mu is held.
+func (s *session) askBlocked() {
+	if s.blocked() && s.bridge.lanes.unasked {
+		select {
+		case s.bridge.asks <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // passed counts events that go over the connection; n.mu is held.

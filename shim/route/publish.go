@@ -157,8 +157,12 @@ func keyOf(e *nodewire.Event) controlKey {
 func (n *node) flush() {
 	s := n.sess
 	var b *batch
-	if s != nil && s.asked && (n.q.count > 0 || n.deaf) && !s.blocked() {
-		b = n.takeFor(s)
+	if s != nil && s.asked && (n.q.count > 0 || n.deaf) {
+		if s.blocked() {
+			s.askBlocked()
+		} else {
+			b = n.takeFor(s)
+		}
 	}
 	n.noteUnread(n.q.count > 0 && s != nil && !s.asked)
 	facts := n.facts
