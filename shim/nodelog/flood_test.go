@@ -2,6 +2,7 @@ package nodelog
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -172,4 +173,32 @@ func BenchmarkFlood(b *testing.B) {
 	w.Close()
 	o.Wait(time.Minute)
 	c.Close(time.Minute)
+}
+
+// FuzzMembers: what is read the fast way is what the general reader makes of it.
+func FuzzMembers(f *testing.F) {
+	for _, s := range []string{`{}`, ` { "a" : 1 , "b":"x" }`, `{"a":{"b":[1,-2.5,null,true,{}]},"c":false}`, `{"a":1,"a":2}`, `{"a":01}`, `{"a":"\n"}`, `{"a":1}}`, `{"a":1,}`,
+		`{"a":1e3}`, `{"a":"é"}`, `{"":""}`, `null`, `{"a":nul}`, `{"a":-}`, `{"a":1.}`, `{"a":[}`, `{"a":"` + "\x01" + `"}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		text = strings.ToValidUTF8(text, "\uFFFD")
+		m, ok := flatMembers(text)
+		if !ok {
+			return
+		}
+		var obj map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(text), &obj); err != nil || len(obj) != len(m) {
+			t.Fatalf("%q: %q, but %v: %v", text, m, obj, err)
+		}
+		for _, f := range m {
+			if string(obj[f.key]) != f.raw {
+				t.Fatalf("%q: %q is %q, want %q", text, f.key, f.raw, obj[f.key])
+			}
+			var s string
+			if json.Unmarshal(obj[f.key], &s) == nil && f.raw != "null" && s != str(f.raw) {
+				t.Fatalf("%q: %q is %q", text, s, str(f.raw))
+			}
+		}
+	})
 }

@@ -1,9 +1,7 @@
 package nodelog
 
 import (
-	"bytes"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,109 +30,109 @@ func Parse(text string, now time.Time) link.LogLine {
 
 // parseStructured fills l from a JSON object, or leaves it as it is.
 func parseStructured(text string, l *link.LogLine) {
-	var obj map[string]json.RawMessage
-	if json.Unmarshal([]byte(text), &obj) != nil {
-		return
-	}
-	level, ok := parseLevel(str(obj["level"]))
+	obj, ok := membersOf(text)
 	if !ok {
 		return
 	}
-	fields := map[string]json.RawMessage{}
-	nested := json.Unmarshal(obj["fields"], &fields) == nil
+	level, ok := parseLevel(str(obj.get("level")))
+	if !ok {
+		return
+	}
+	fields, nested := membersOf(obj.get("fields"))
 	message, ok := firstString(obj, "message", "msg")
 	if !ok {
 		if message, ok = firstString(fields, "message"); !ok {
 			return
 		}
-		delete(fields, "message")
+		fields = fields.without("message")
 	}
 	l.Level, l.Message = level, message
 	if at, ok := firstTime(obj, "timestamp", "time", "ts"); ok {
 		l.At = at
 	}
-	l.Target, l.Module, l.File = str(obj["target"]), str(obj["module_path"]), firstOr(obj, "file", "filename")
+	l.Target, l.Module, l.File = str(obj.get("target")), str(obj.get("module_path")), firstOr(obj, "file", "filename")
 	l.Line = firstInt(obj, "line", "line_number")
 	if nested {
-		adoptPython(obj, fields, l)
+		fields = adoptPython(obj, fields, l)
 	}
-	if obj["msg"] != nil && !nested {
-		adoptPlace(obj, l)
-		fields = slogAttributes(obj)
+	if obj.get("msg") != "" && !nested {
+		fields = adoptPlace(obj, l).without("time", "timestamp", "ts", "level", "msg", "target", "file", "line", "module_path", "fields")
 	}
 	l.Fields = render(fields)
 }
 
 // adoptPython reads the place of a Python `logging` record: the wheel puts it among the
 // fields of a span of its own, with its own "dora" as target outside.
-func adoptPython(obj, fields map[string]json.RawMessage, l *link.LogLine) {
-	if !bytes.Contains(obj["span"], []byte(`"dora.python.log.`)) {
-		return
+func adoptPython(obj, fields members, l *link.LogLine) members {
+	if !strings.Contains(obj.get("span"), `"dora.python.log.`) {
+		return fields
 	}
-	l.Target, l.File, l.Line = str(fields["target"]), str(fields["file"]), firstInt(fields, "line")
-	for _, key := range []string{"target", "file", "line"} {
-		delete(fields, key)
-	}
+	l.Target, l.File, l.Line = str(fields.get("target")), str(fields.get("file")), firstInt(fields, "line")
+	return fields.without("target", "file", "line")
 }
 
-// adoptPlace reads where a line of slog ("source") or of zap ("caller", "logger") is from.
-func adoptPlace(obj map[string]json.RawMessage, l *link.LogLine) {
-	var source struct {
-		Function, File string
-		Line           int
+// adoptPlace reads where a line of slog ("source") or of zap ("caller", "logger") is from,
+// and gives the members that have no place of their own in a line.
+func adoptPlace(obj members, l *link.LogLine) members {
+	if raw := obj.get("source"); raw != "" {
+		var source struct {
+			Function, File string
+			Line           int
+		}
+		if json.Unmarshal([]byte(raw), &source) == nil && source.File != "" {
+			l.Module, l.File, l.Line = source.Function, source.File, max(0, source.Line)
+			obj = obj.without("source")
+		}
 	}
-	if json.Unmarshal(obj["source"], &source) == nil && source.File != "" {
-		l.Module, l.File, l.Line = source.Function, source.File, max(0, source.Line)
-		delete(obj, "source")
-	}
-	if file, line, ok := strings.Cut(str(obj["caller"]), ":"); ok {
+	if file, line, ok := strings.Cut(str(obj.get("caller")), ":"); ok {
 		if n, err := strconv.Atoi(line); err == nil && n >= 0 {
 			l.File, l.Line = file, n
-			delete(obj, "caller")
+			obj = obj.without("caller")
 		}
 	}
 	if l.Target == "" {
-		if l.Target = str(obj["logger"]); l.Target != "" {
-			delete(obj, "logger")
+		if l.Target = str(obj.get("logger")); l.Target != "" {
+			obj = obj.without("logger")
 		}
 	}
+	return obj
 }
 
-// slogAttributes are the members that have no place of their own in a line.
-func slogAttributes(obj map[string]json.RawMessage) map[string]json.RawMessage {
-	rest := maps.Clone(obj)
-	for _, key := range []string{"time", "timestamp", "ts", "level", "msg", "target", "file", "line", "module_path", "fields"} {
-		delete(rest, key)
+// str is the text of a JSON string, "" for anything else.
+func str(raw string) string {
+	if len(raw) < 2 || raw[0] != '"' {
+		return ""
 	}
-	return rest
-}
-
-func str(raw json.RawMessage) string {
+	if strings.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
+	}
 	var s string
-	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
+	if json.Unmarshal([]byte(raw), &s) != nil {
 		return ""
 	}
 	return s
 }
 
-func firstString(obj map[string]json.RawMessage, keys ...string) (string, bool) {
+func firstString(obj members, keys ...string) (string, bool) {
 	for _, k := range keys {
-		if raw := obj[k]; len(raw) > 0 && raw[0] == '"' {
+		if raw := obj.get(k); raw != "" && raw[0] == '"' {
 			return str(raw), true
 		}
 	}
 	return "", false
 }
 
-func firstOr(obj map[string]json.RawMessage, keys ...string) string {
+func firstOr(obj members, keys ...string) string {
 	s, _ := firstString(obj, keys...)
 	return s
 }
 
-func firstInt(obj map[string]json.RawMessage, keys ...string) int {
+func firstInt(obj members, keys ...string) int {
 	for _, k := range keys {
-		if n, err := strconv.Atoi(string(obj[k])); err == nil && n >= 0 {
-			return n
+		if raw := obj.get(k); raw != "" {
+			if n, err := strconv.Atoi(raw); err == nil && n >= 0 {
+				return n
+			}
 		}
 	}
 	return 0
@@ -142,14 +140,23 @@ func firstInt(obj map[string]json.RawMessage, keys ...string) int {
 
 // firstTime reads a time as text (RFC 3339, also with an offset without colon), or as
 // seconds since 1970, as zap writes it.
-func firstTime(obj map[string]json.RawMessage, keys ...string) (time.Time, bool) {
+func firstTime(obj members, keys ...string) (time.Time, bool) {
 	for _, k := range keys {
-		t, err := time.Parse(time.RFC3339Nano, str(obj[k]))
-		if err != nil {
-			t, err = time.Parse("2006-01-02T15:04:05.999999999Z0700", str(obj[k]))
+		raw := obj.get(k)
+		if raw == "" {
+			continue
 		}
-		if seconds, e := strconv.ParseFloat(string(obj[k]), 64); e == nil && seconds > 0 && seconds < 1e11 {
-			t, err = time.UnixMicro(int64(seconds*1e6)), nil
+		var t time.Time
+		var err error
+		if raw[0] == '"' {
+			if t, err = time.Parse(time.RFC3339Nano, str(raw)); err != nil {
+				t, err = time.Parse("2006-01-02T15:04:05.999999999Z0700", str(raw))
+			}
+		} else {
+			var seconds float64
+			if seconds, err = strconv.ParseFloat(raw, 64); err == nil && seconds > 0 && seconds < 1e11 {
+				t = time.UnixMicro(int64(seconds * 1e6))
+			}
 		}
 		if err == nil && t.Year() >= 1970 && t.Year() <= 9998 {
 			return t.UTC(), true
@@ -159,25 +166,25 @@ func firstTime(obj map[string]json.RawMessage, keys ...string) (time.Time, bool)
 }
 
 // render makes text of the fields, in the order of their names until maxFields is used up.
-func render(fields map[string]json.RawMessage) map[string]string {
+func render(fields members) map[string]string {
 	if len(fields) == 0 {
 		return nil
 	}
+	slices.SortFunc(fields, func(a, b member) int { return strings.Compare(a.key, b.key) })
 	out := make(map[string]string, len(fields))
 	used := 0
-	for _, k := range slices.Sorted(maps.Keys(fields)) {
-		raw := fields[k]
-		if string(raw) == "null" {
+	for _, f := range fields {
+		if f.raw == "null" {
 			continue
 		}
-		v := string(raw)
-		if raw[0] == '"' {
-			v = str(raw)
+		v := f.raw
+		if v[0] == '"' {
+			v = str(v)
 		}
-		if used += len(k) + len(v); used > maxFields {
+		if used += len(f.key) + len(v); used > maxFields {
 			break
 		}
-		out[k] = v
+		out[f.key] = v
 	}
 	if len(out) == 0 {
 		return nil
