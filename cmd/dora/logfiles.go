@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dora-go/dora/shim/nodelog"
 	"github.com/dora-go/dora/transport/link"
@@ -67,7 +70,7 @@ func (l *logReader) resume(at ws.LogCursor) error {
 }
 
 func (l *logReader) resumeIn(path string, at ws.LogCursor) (found bool, err error) {
-	f, err := os.Open(path)
+	f, err := openLog(path)
 	if err != nil {
 		return false, nil
 	}
@@ -148,7 +151,7 @@ func logNodes(dir string) ([]string, error) {
 	}
 	seen := map[string]bool{}
 	for _, e := range entries {
-		if node, _, ok := parseLogName(e.Name()); ok {
+		if node, _, ok := parseLogName(e.Name()); ok && e.Type().IsRegular() {
 			seen[node] = true
 		}
 	}
@@ -165,7 +168,7 @@ func logNodes(dir string) ([]string, error) {
 func parseLogName(name string) (node string, n int, ok bool) {
 	s, ok1 := strings.CutPrefix(name, "log_")
 	s, ok2 := strings.CutSuffix(s, ".jsonl")
-	if !ok1 || !ok2 || s == "" {
+	if !ok1 || !ok2 || s == "" || strings.ContainsAny(s, "\n\r") {
 		return "", 0, false
 	}
 	if i := strings.LastIndexByte(s, '.'); i > 0 {
@@ -174,6 +177,20 @@ func parseLogName(name string) (node string, n int, ok bool) {
 		}
 	}
 	return s, 0, true
+}
+
+// openLog opens a log file. What has its name and is a link, a pipe or a folder, was put
+// there by somebody else: to open it might not end, or show what is no log.
+func openLog(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		_ = f.Close()
+		return nil, &fs.PathError{Op: "open", Path: path, Err: os.ErrNotExist}
+	}
+	return f, nil
 }
 
 // files are the paths of a node's log, oldest first.
@@ -188,7 +205,7 @@ func (l *logReader) files() []string {
 	}
 	var fs []file
 	for _, e := range entries {
-		if node, n, ok := parseLogName(e.Name()); ok && node == l.node {
+		if node, n, ok := parseLogName(e.Name()); ok && node == l.node && e.Type().IsRegular() {
 			fs = append(fs, file{filepath.Join(l.dir, e.Name()), n})
 		}
 	}
@@ -395,7 +412,7 @@ func (l *logReader) openNext() (f *os.File, follows bool, err error) {
 			}
 		}
 	}
-	f, err = os.Open(next)
+	f, err = openLog(next)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, false, io.EOF // rotated this very moment; the caller asks again
 	}
@@ -409,7 +426,7 @@ func (l *logReader) openNewest() *os.File {
 	if l.cur == nil {
 		return nil
 	}
-	f, err := os.Open(l.newest())
+	f, err := openLog(l.newest())
 	if err != nil {
 		return nil
 	}

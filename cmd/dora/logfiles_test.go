@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dora-go/dora/transport/link"
+	"github.com/dora-go/dora/transport/ws"
 )
 
 func drain(t *testing.T, next func() (*link.LogLine, error)) []string {
@@ -159,5 +162,35 @@ func TestLogNames(t *testing.T) {
 		if got := fmt.Sprint(node, " ", n, " ", ok); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
+	}
+}
+
+// TestForeignFilesAmongLogs: what only has the name of a log file is neither shown nor waited
+// for.
+func TestForeignFilesAmongLogs(t *testing.T) {
+	dir := t.TempDir()
+	appendTo(t, filepath.Join(dir, "log_n.jsonl"), line("mine", time.Now()))
+	secret := filepath.Join(t.TempDir(), "secret")
+	appendTo(t, secret, "secret\n")
+	for _, err := range []error{
+		unix.Mkfifo(filepath.Join(dir, "log_pipe.jsonl"), 0o600),
+		unix.Mkfifo(filepath.Join(dir, "log_n.1.jsonl"), 0o600),
+		os.Mkdir(filepath.Join(dir, "log_folder.jsonl"), 0o700),
+		os.Symlink(secret, filepath.Join(dir, "log_link.jsonl")),
+		os.WriteFile(filepath.Join(dir, "log_two\nlines.jsonl"), []byte("x\n"), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, q := range []ws.LogsQuery{{}, {Nodes: []string{"n", "pipe", "folder", "link", "two\nlines"}}, {Nodes: []string{"pipe"}, Cursor: map[string]ws.LogCursor{"pipe": {File: "x"}}}} {
+		for _, l := range page(t, dir, q).Lines {
+			if l.Node != "n" || parseLogFileLine("n", l.Raw).Message != "mine" {
+				t.Errorf("%v shows %+v", q.Nodes, l)
+			}
+		}
+	}
+	if got := messages(page(t, dir, ws.LogsQuery{})); len(got) != 1 {
+		t.Errorf("%q", got)
 	}
 }

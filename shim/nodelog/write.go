@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dora-go/dora/transport/link"
 )
 
@@ -83,7 +85,8 @@ func (w *file) fits(batch []byte) int {
 }
 
 func (w *file) open() error {
-	f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	// Were it a pipe, put there by somebody else, opening it might not end.
+	f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NONBLOCK, 0o644)
 	if err != nil {
 		return err
 	}
