@@ -3,7 +3,6 @@ package production
 import (
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,12 +45,8 @@ time.sleep(1000)
 // TestLifeOfNodesInBothLanguages: the commands of a life (start, list, node, param, restart,
 // stop, down) on a dataflow of official nodes and Go nodes, to the same effect on both.
 func TestLifeOfNodesInBothLanguages(t *testing.T) {
-	python := os.Getenv("DORA_TEST_PYTHON")
-	if python == "" {
-		t.Fatal("DORA_TEST_PYTHON is not set: see the task setup-python")
-	}
 	s := newSite(t)
-	s.env = append(s.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	s.withPython()
 	s.write("send.py", pythonSender)
 	s.write("told.py", told)
 	s.write("deaf.py", deafInPython)

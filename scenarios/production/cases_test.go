@@ -162,12 +162,8 @@ func TestListShowsWhatNodesUse(t *testing.T) {
 // TestOrdersToARun: what another terminal may order of a `dora run`, without a coordinator,
 // with nodes in Go and in Python.
 func TestOrdersToARun(t *testing.T) {
-	python := os.Getenv("DORA_TEST_PYTHON")
-	if python == "" {
-		t.Fatal("DORA_TEST_PYTHON is not set: see the task setup-python")
-	}
 	s := newSite(t)
-	s.env = append(s.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	s.withPython()
 	s.write("told.py", told)
 	s.write("run.yml", `
 nodes:

@@ -3,7 +3,6 @@ package production
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -91,16 +90,12 @@ for event in Node():
 // on to an official one, all through the shim; afterwards it is as small as it was. A soak
 // does it for a minute, with the limit of a quiet shim.
 func TestLargeMessagesLeaveNothing(t *testing.T) {
-	python := os.Getenv("DORA_TEST_PYTHON")
-	if python == "" {
-		t.Fatal("DORA_TEST_PYTHON is not set: see the task setup-python")
-	}
 	traffic, limit := 8*time.Second, 24.0
 	if os.Getenv("DORA_SOAK") != "" {
 		traffic = time.Minute
 	}
 	s := newSite(t)
-	s.env = append(s.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	s.withPython()
 	s.write("send.py", largeSender)
 	s.write("receive.py", largeReceiver)
 	s.write("large.yml", `

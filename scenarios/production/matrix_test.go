@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,11 +96,7 @@ func TestKillMatrix(t *testing.T) {
 	}
 	t.Logf("seed %d", seed)
 	m := &matrix{Site: newSite(t), rnd: rand.New(rand.NewPCG(seed, 1))}
-	python := os.Getenv("DORA_TEST_PYTHON")
-	if python == "" {
-		t.Fatal("DORA_TEST_PYTHON is not set: see the task setup-python")
-	}
-	m.env = append(m.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	m.withPython()
 	m.python = m.write("relay.py", official)
 	m.write("stream.yml", restarting+`
   - {id: relay, path: relay.py, restart_policy: always, restart_delay: 0.01, max_restart_delay: 0.2, inputs: {in: {source: source/out, queue_size: 100}}, outputs: [out]}

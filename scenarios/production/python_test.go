@@ -3,7 +3,6 @@ package production
 import (
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -35,12 +34,8 @@ for event in Node():
 // processes and their messages over the deaths of coordinator and daemon, and so over an
 // upgrade of the daemon: the next one is another file.
 func TestOfficialNodesOutliveEverybody(t *testing.T) {
-	python := os.Getenv("DORA_TEST_PYTHON")
-	if python == "" {
-		t.Fatal("DORA_TEST_PYTHON is not set: run `task setup`, then DORA_TEST_PYTHON=$PWD/.venv/bin/python")
-	}
 	s := newSite(t)
-	s.env = append(s.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	s.withPython()
 	s.write("send.py", pythonSender)
 	s.write("receive.py", pythonReceiver)
 	s.write("python.yml", `

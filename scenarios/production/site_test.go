@@ -63,6 +63,16 @@ func newSite(t *testing.T) *Site {
 	return s
 }
 
+// withPython lets dataflows have nodes of the official Python package.
+func (s *Site) withPython() {
+	s.t.Helper()
+	python := os.Getenv("DORA_TEST_PYTHON")
+	if python == "" {
+		s.t.Fatal("DORA_TEST_PYTHON is not set: run `task setup`, then DORA_TEST_PYTHON=$PWD/.venv/bin/python")
+	}
+	s.env = append(s.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+}
+
 func (s *Site) home() string { return filepath.Join(s.w.Home(), ".dora") }
 
 func (s *Site) showLogs() {

@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -62,12 +60,8 @@ func collector(t *testing.T) (url string, spans func() map[string][]collected) {
 // process that had a part in it; a collector gets the same; and all of it is there after
 // the deaths of coordinator and daemon. One node is the official one in Python.
 func TestTracesReachFromTheCommandToTheNode(t *testing.T) {
-	python := os.Getenv("DORA_TEST_PYTHON")
-	if python == "" {
-		t.Fatal("DORA_TEST_PYTHON is not set: see the task setup-python")
-	}
 	s := newSite(t)
-	s.env = append(s.env, "PATH="+bin+":"+filepath.Dir(python)+":"+os.Getenv("PATH"))
+	s.withPython()
 	url, spans := collector(t)
 	s.write("send.py", pythonSender)
 	s.write("mixed.yml", `
