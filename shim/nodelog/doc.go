@@ -14,6 +14,10 @@
 //     line with the keys ts (RFC 3339, milliseconds, UTC), level, node, stream, msg, target
 //     and fields. With a size limit it is rotated to log_<node>.1.jsonl and so on. Such files
 //     know how many lines came before them, so that a reader can count what it missed.
+//   - The order of lines of several nodes survives a clock that is set back: see Clock. A
+//     file that is removed or renamed while it is written is begun anew within a second.
+//   - Plain lines that nobody listens to are copied from the pipe's buffer into the form of
+//     the file, with one time and one lock for each read; ReadLine reads that form again.
 //
 // A line that is a JSON object with a level and a message is a structured one: as dora nodes
 // print it, as Rust's tracing does, as the Python wheel prints `logging` records, or as
