@@ -146,7 +146,8 @@ func RemoveCgroup(dir string, limit time.Duration) error {
 }
 
 // LeaveCgroup moves this process out of a cgroup made by CreateCgroup, to the one above,
-// and removes it. Only the last process in it needs to: others remove it from outside.
+// and removes it as soon as those that were killed in it are gone. Only the last process in it
+// needs to: others remove it from outside.
 func LeaveCgroup(dir string) error {
 	if dir == "" {
 		return nil
@@ -155,7 +156,7 @@ func LeaveCgroup(dir string) error {
 	if err := os.WriteFile(above, []byte("0"), 0); err != nil {
 		return err
 	}
-	return removeTree(dir)
+	return RemoveCgroup(dir, time.Second)
 }
 
 // removeTree removes a cgroup and those below it; their files cannot be removed one by
