@@ -20,12 +20,14 @@ type flow struct {
 	loan    bool     // the payload is built in the memory it is sent in
 	policy  string   // of the receiver's queue
 	unread  bool     // the receiver looks at both ends of a message alone
+	spins   bool     // the receiver waits without sleeping
 }
 
 func (w *workshop) oursFlow() flow { return flow{dora: w.oursDora, program: w.goNode()} }
 func (w *workshop) realFlow() flow { return flow{dora: w.realDora, program: w.rustFlow()} }
 func (f flow) inPlace() flow       { f.loan = true; return f }
 func (f flow) glance() flow        { f.unread = true; return f }
+func (f flow) awake() flow         { f.spins = true; return f }
 func (f flow) queue(p string) flow { f.policy = p; return f }
 func (f flow) pool(bytes int) flow { f.env = []string{poolSetting(bytes)}; return f }
 func poolSetting(bytes int) string { return fmt.Sprintf("DORA_NODE_SHM_POOL_SIZE=%d", bytes) }
@@ -68,6 +70,9 @@ func (f flow) sendGraph(receivers int, bytes int, acked bool, env map[string]str
 	g := graph{}
 	for i := range receivers {
 		r := f.node(receiverName(i), "receive", env)
+		if f.spins {
+			r.Env["BENCH_WAIT"] = "awake"
+		}
 		in := input("sender/data", queueFor(bytes))
 		in.Policy = f.policy
 		r.Inputs = map[string]graphInput{"data": in}

@@ -11,6 +11,7 @@ import (
 const (
 	oursLoan    = "ours, loan"
 	oursUnread  = "ours, unread"
+	oursAwake   = "ours, waiting awake"
 	realInPlace = "real dora, in place"
 	realBig     = "real dora, 128 MiB pool"
 	realDaemon  = "real dora, through its daemon"
@@ -100,7 +101,8 @@ func pacedRow(w *workshop, name string, p pace, limit, inPlace float64) row {
 		}
 		if p.bytes == 8 {
 			every := strconv.FormatInt(p.every.Microseconds(), 10)
-			out = append(out, contender{futexFloor, w.native(w.floorProgram(), "paced", strconv.Itoa(p.count), every)})
+			out = append(out, contender{oursAwake, w.latency(w.oursFlow().awake(), p, 1)},
+				contender{futexFloor, w.native(w.floorProgram(), "paced", strconv.Itoa(p.count), every)})
 		}
 		return out
 	}
@@ -119,7 +121,8 @@ func pacedRow(w *workshop, name string, p pace, limit, inPlace float64) row {
 		r.prepare = all(w.prepareFlows, w.prepareFloor)
 		// Depending on where the kernel puts the sleeper, the futex alone takes 8 to 23 us from
 		// one run to the next: no figure to hold a test to.
-		r.comparisons = append(r.comparisons, comparison{subject: ours, peer: futexFloor, plus: futexSlack, limit: 1, tableOnly: true})
+		r.comparisons = append(r.comparisons, comparison{subject: ours, peer: futexFloor, plus: futexSlack, limit: 1, tableOnly: true},
+			comparison{subject: oursAwake, peer: futexFloor, plus: futexSlack, limit: 1, tableOnly: true})
 	}
 	return r
 }

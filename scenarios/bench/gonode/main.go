@@ -11,7 +11,9 @@
 //	idle          stays connected for BENCH_MILLIS without sending
 //
 // BENCH_HOW=loan builds the payload in shared memory, ends writes its ends there alone.
-// BENCH_READ=ends has a receiver look at the ends of a message alone. What it leaves is `<node id>.json` in BENCH_OUT. Times are nanoseconds of CLOCK_MONOTONIC.
+// BENCH_READ=ends has a receiver look at the ends of a message alone. BENCH_WAIT=awake has a
+// receiver wait without sleeping. What it leaves is `<node id>.json` in BENCH_OUT. Times are
+// nanoseconds of CLOCK_MONOTONIC.
 // rust/src/flow.rs is the same for the real dora.
 package main
 
@@ -74,6 +76,7 @@ type settings struct {
 	every, length, warm int64
 	loan, ends, acked   bool
 	glance              bool // at the ends of what is received
+	awake               bool // while it waits
 }
 
 func settingsFromEnv(role string) (settings, error) {
@@ -87,7 +90,7 @@ func settingsFromEnv(role string) (settings, error) {
 	}
 	how := os.Getenv("BENCH_HOW")
 	s := settings{loan: how == "loan" || how == "ends", ends: how == "ends", acked: os.Getenv("BENCH_ACKED") == "1",
-		glance: os.Getenv("BENCH_READ") == "ends"}
+		glance: os.Getenv("BENCH_READ") == "ends", awake: os.Getenv("BENCH_WAIT") == "awake"}
 	if role == "relay" {
 		return s, nil
 	}

@@ -18,6 +18,9 @@ import (
 // real dora, and the same here.
 const lastWords = 50 * time.Millisecond
 
+// awakeFor is longer than the time between two messages of any row.
+const awakeFor = 50 * time.Millisecond
+
 type bench struct {
 	settings
 	node  *nodeapi.Node
@@ -33,6 +36,9 @@ func newBench(s settings) (*bench, error) {
 	b := &bench{settings: s, clock: c, own: make([]byte, s.size)}
 	fill(b.own)
 	b.node, err = nodeapi.Init(context.Background())
+	if err == nil && s.awake {
+		b.node.Spin(awakeFor)
+	}
 	return b, err
 }
 
