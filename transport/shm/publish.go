@@ -172,62 +172,6 @@ func (w *Writer) SendParts(ctx context.Context, output string, parts [][]byte, s
 	return l.Publish(ctx, output, h)
 }
 
-const (
-	// rouseAhead is how long a receiver that was woken waits awake: about what it takes to
-	// wake a sleeping processor, and longer than a short message takes to be made.
-	rouseAhead = 50 * time.Microsecond
-	// rouseBefore is what is still to be copied of a long message when its receiver is
-	// woken, in bytes: at 10 GB/s half of rouseAhead.
-	rouseBefore = 256 << 10
-	// rousePause: a receiver of a message not longer ago than this is woken late, as its
-	// processor does not sleep deeply yet. Of two nodes that answer each other at once, the
-	// second would be woken on another processor instead of following the first.
-	rousePause = 300 * time.Microsecond
-)
-
-// Rouse wakes the receiver of an output, if there is one alone and it sleeps, because a
-// message of size bytes is about to be sent: it comes to itself while the message is
-// made. Long messages wake it later by themselves.
-func (w *Writer) Rouse(output string, size int) {
-	if size > rouseBefore {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rouse(output)
-}
-
-func (w *Writer) rouse(output string) {
-	out := w.outputs[output]
-	if w.closed || out == nil || len(out.edges) != 1 {
-		return
-	}
-	now := time.Now()
-	paused := now.Sub(out.latest) >= rousePause
-	out.latest = now
-	if e := out.edges[0]; paused && !e.gone && !e.ended {
-		ring(e.bell.sleep)
-		fault("rouse.rung")
-	}
-}
-
-// fill copies the parts of a message for an output, and wakes the receiver on the way.
-func (w *Writer) fill(output string, b []byte, parts [][]byte) {
-	before := len(b) - rouseBefore
-	for _, p := range parts {
-		if before > 0 && before <= len(p) {
-			n := copy(b, p[:before])
-			b, p = b[n:], p[n:]
-			w.mu.Lock()
-			w.rouse(output)
-			w.mu.Unlock()
-			before = 0
-		}
-		before -= len(p)
-		b = b[copy(b, p):]
-	}
-}
-
 // check returns why nothing can be sent on the output.
 func (w *Writer) check(output string) error {
 	w.mu.Lock()

@@ -40,6 +40,7 @@ type output struct {
 	edges  []*outEdge // replaced, never changed in place
 	closed bool
 	latest time.Time // of the last message to a single receiver
+	filled time.Time // the last long message was complete
 }
 
 // outEdge is the producer's end of an edge.
