@@ -30,6 +30,16 @@ func TestStraysAreFoundAndEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Between setsid and sleep the process has no environment for a moment.
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		found, err := strays(markVar + "=" + r.mark)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) == 1 && found[0].command == "sleep 1000" {
+			break
+		}
+	}
 	err = r.endStrays(50 * time.Millisecond)
 	var pid int
 	if _, scan := fmt.Sscan(string(raw), &pid); scan != nil {
