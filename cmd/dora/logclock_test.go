@@ -21,11 +21,9 @@ type printer struct {
 	seen chan string
 }
 
-func newPrinter(t *testing.T, dir, node string, clock *nodelog.Clock, size int64) *printer {
+// printed are the ends from which a node's output is read, and the one it prints to.
+func printed(t *testing.T) (stdout, stderr, in *os.File) {
 	t.Helper()
-	p := &printer{seen: make(chan string, 1)}
-	p.c = nodelog.New(nodelog.Config{Node: node, Dir: dir, Clock: clock, MaxSize: size, MaxRotatedFiles: 90,
-		Line: func(l link.LogLine, _ []byte, _ bool) { p.seen <- l.Message }, Warn: func(text string) { t.Error(text) }})
 	stdout, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +33,15 @@ func newPrinter(t *testing.T, dir, node string, clock *nodelog.Clock, size int64
 		t.Fatal(err)
 	}
 	none.Close()
+	return stdout, stderr, in
+}
+
+func newPrinter(t *testing.T, dir, node string, clock *nodelog.Clock, size int64) *printer {
+	t.Helper()
+	p := &printer{seen: make(chan string, 1)}
+	p.c = nodelog.New(nodelog.Config{Node: node, Dir: dir, Clock: clock, MaxSize: size, MaxRotatedFiles: 90,
+		Line: func(l link.LogLine, _ []byte, _ bool) { p.seen <- l.Message }, Warn: func(text string) { t.Error(text) }})
+	stdout, stderr, in := printed(t)
 	p.in, p.o = in, p.c.Start(1, stdout, stderr)
 	return p
 }

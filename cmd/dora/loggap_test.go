@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,15 +24,7 @@ func TestEveryLineOrACountedGap(t *testing.T) {
 func follow(t *testing.T, grep string) {
 	const lines = 3000
 	dir := t.TempDir()
-	stdout, in, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stderr, none, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	none.Close()
+	stdout, stderr, in := printed(t)
 	c := nodelog.New(nodelog.Config{Node: "n", Dir: dir, MaxSize: 1 << 10, MaxRotatedFiles: 3, Clock: nodelog.NewClock(time.Now),
 		Line: func(link.LogLine, []byte, bool) {}, Warn: func(text string) { t.Error(text) }})
 	out := c.Start(1, stdout, stderr)

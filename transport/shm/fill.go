@@ -16,8 +16,7 @@ const (
 	// streamSlack is more than a message has around its values, in bytes.
 	streamSlack = 64 << 10
 	// denseMax is up to where messages that follow each other at once are copied through the
-	// caches all the same, in bytes: there the receiver reads them at up to four times the
-	// rate. Longer ones do not fit.
+	// caches all the same, in bytes: the receiver reads them there. Longer ones do not fit.
 	denseMax = 8 << 20
 	// rousePause: a receiver of a message not longer ago than this is woken late, as its
 	// processor does not sleep deeply yet. Of two nodes that answer each other at once, the
@@ -67,8 +66,9 @@ func rousePoint(size int) int {
 
 // fill copies the parts of a message for an output, and wakes the receiver on the way.
 func (w *Writer) fill(output string, b []byte, parts [][]byte) {
-	before, piece := rousePoint(len(b)), len(b)
-	if len(b) >= streamMin && len(b) <= denseMax && w.dense(output) {
+	size := len(b)
+	before, piece := rousePoint(size), size
+	if size >= streamMin && size <= denseMax && w.dense(output) {
 		piece = streamMin / 2
 	}
 	for _, p := range parts {
@@ -83,6 +83,9 @@ func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 		before -= len(p)
 		b = b[copyPieces(b, p, piece):]
 	}
+	if size < streamMin {
+		return // dense asks for long messages alone
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if out := w.outputs[output]; out != nil {
@@ -90,7 +93,7 @@ func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 	}
 }
 
-// dense says whether the last message of the output was made a moment ago.
+// dense says whether the last long message of the output was made a moment ago.
 func (w *Writer) dense(output string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
