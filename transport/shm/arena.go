@@ -30,7 +30,7 @@ const (
 	maxSegment = MaxMessage + hugePage
 )
 
-// classOf returns the smallest class whose slots hold n bytes.
+// classOf returns the smallest ordinary class whose slots hold n bytes.
 func classOf(n int) int {
 	if n <= minSlot {
 		return 0
@@ -38,11 +38,19 @@ func classOf(n int) int {
 	return bits.Len64(uint64(n-1)) - bits.Len64(minSlot-1)
 }
 
-func slotSize(class int) int64 { return minSlot << class }
+func slotSize(class int) int64 {
+	if isExport(class) {
+		return int64(exportRoom(exportMin << (class - slotClasses)))
+	}
+	return minSlot << class
+}
 
 // slotOffset is where slot i of a segment begins.
 func slotOffset(class, i int) uint64 {
 	size := slotSize(class)
+	if isExport(class) {
+		return uint64(exportSkew + int64(i)*(size+exportGap))
+	}
 	if size < skewFrom {
 		return uint64(int64(i) * size)
 	}
@@ -52,7 +60,7 @@ func slotOffset(class, i int) uint64 {
 // segmentSize in bytes.
 func segmentSize(class int) int64 {
 	unit := uint64(pageSize)
-	if slotSize(class) >= hugeFrom {
+	if wantsHuge(class) {
 		unit = hugePage
 	}
 	last := slotOffset(class, slotsPer(class)-1)
@@ -63,6 +71,8 @@ func segmentSize(class int) int64 {
 // numbers, so that idle memory can be given back: a segment goes as a whole.
 func slotsPer(class int) int {
 	switch size := slotSize(class); {
+	case isExport(class):
+		return int(min(16, (exportSegment-exportSkew)/(size+exportGap)))
 	case size*16 <= minSegment:
 		return int(minSegment / size)
 	case size <= 1<<20:
@@ -72,6 +82,8 @@ func slotsPer(class int) int {
 	}
 	return 1
 }
+
+func wantsHuge(class int) bool { return !isExport(class) && slotSize(class) >= hugeFrom }
 
 // slot is one place for a message. All of this is private memory of the producer: what
 // consumers do cannot damage it.
@@ -122,13 +134,14 @@ type arena struct {
 	limit     int64
 	slots     []slot
 	unused    []uint32 // handles without a segment
-	free      [slotClasses][]uint32
+	free      [allClasses][]uint32
 	segments  map[uint32]*segment
 	pending   int   // segments on their way to the supervisor
 	committed int64 // bytes of touched slots
 	inUse     int64 // bytes of slots with references
 	used      int   // slots with references
 	own       int   // slots on loan to the producer's own code
+	exported  int64 // bytes of exportable segments, those on their way included
 }
 
 func newArena(limit int64) arena { return arena{limit: limit, segments: make(map[uint32]*segment)} }
@@ -163,9 +176,14 @@ func (a *arena) take(class int) (uint32, bool) {
 	return h, true
 }
 
-// takeAny returns a free slot of the class or, if memory is short, of a larger one.
+// takeAny returns a free slot of the class or, if memory is short, of a larger one of its
+// kind.
 func (a *arena) takeAny(class int) (uint32, bool) {
-	for ; class < slotClasses; class++ {
+	end := slotClasses
+	if isExport(class) {
+		end = allClasses
+	}
+	for ; class < end; class++ {
 		if h, ok := a.take(class); ok {
 			return h, true
 		}
@@ -239,17 +257,21 @@ func (a *arena) remove(seg *segment) {
 		a.unused = append(a.unused, h)
 	}
 	a.committed -= int64(seg.touched) * slotSize(seg.class)
+	if isExport(seg.class) {
+		a.exported -= int64(len(seg.mem))
+	}
 	delete(a.segments, seg.id)
 	unmap(seg.mem)
 	seg.mem = nil
 }
 
 // idle returns the segments without used slots; with recent, also those from which a
-// slot was taken since the last call without it.
-func (a *arena) idle(recent bool) []*segment {
+// slot was taken since the last call without it. Exportable ones stay as long as somebody may
+// have mapped them.
+func (a *arena) idle(recent, exports bool) []*segment {
 	var out []*segment
 	for _, seg := range a.segments {
-		if seg.inUse == 0 && (recent || !seg.recent) {
+		if seg.inUse == 0 && (recent || !seg.recent) && (exports || !isExport(seg.class)) {
 			out = append(out, seg)
 		}
 	}
@@ -262,5 +284,5 @@ func (a *arena) close() {
 		seg.mem = nil
 	}
 	a.segments, a.slots, a.unused = nil, nil, nil
-	a.free = [slotClasses][]uint32{}
+	a.free = [allClasses][]uint32{}
 }

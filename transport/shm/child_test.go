@@ -47,14 +47,19 @@ type childMain struct {
 }
 
 func child(role string) int {
-	if role == "bench" {
+	switch role {
+	case "bench":
 		return benchChild()
+	case "namer":
+		return namerChild()
 	}
 	c, err := childOpen()
 	if err == nil {
 		switch role {
 		case "producer":
 			err = c.produce()
+		case "exporter":
+			err = c.export()
 		case "consumer":
 			err = c.consume()
 		case "counter":
@@ -177,6 +182,19 @@ func (c *childMain) produce() error {
 		atomic.StoreUint64(c.board.settled(c.slot), 1)
 		time.Sleep(time.Millisecond)
 	}
+	return nil
+}
+
+// export sends payloads of all sizes that may be handed on, and others.
+func (c *childMain) export() error {
+	for n := range uint64(60) {
+		payload := stamp(n, uint64(c.Incarnation()), []int{exportMin, 200_000, 1 << 20, 5_000}[n%4])
+		if err := c.Writer.Send(context.Background(), "image", payload, Header{Meta: fmt.Append(nil, "meta ", n)}); err != nil {
+			return err
+		}
+		time.Sleep(100 * time.Microsecond) // the receiver gives some back
+	}
+	c.Writer.CloseOutput("image")
 	return nil
 }
 

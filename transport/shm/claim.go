@@ -129,13 +129,20 @@ func (r *Reader) borrow(e *inEdge, d *descriptor, h *hold, m *Message) error {
 		r.loans.Lock()
 	}
 	defer r.loans.Unlock()
-	if !d.within(uint64(len(seg.mem))) {
-		return fmt.Errorf("it wrote a message of %d bytes at %d of a segment of %d bytes", d.span(), d.offset, len(seg.mem))
+	if !d.within(uint64(seg.size)) {
+		return fmt.Errorf("it wrote a message of %d bytes at %d of a segment of %d bytes", d.span(), d.offset, seg.size)
+	}
+	if seg.export != nil && d.flags&flagMetaSlot != 0 {
+		return errors.New("it wrote metadata into memory that is not to be read")
 	}
 	seg.out++
 	e.out++
 	h.edge, h.seg, h.token = e, seg, token(d.slot, d.generation)
 	end := d.offset + uint64(d.length)
+	if seg.export != nil {
+		m.Export, m.Offset, m.Length = seg.export, int64(d.offset), int(d.length)
+		return nil
+	}
 	m.Payload = seg.mem[d.offset:end:end]
 	if d.flags&flagMetaSlot != 0 {
 		from := d.offset + alignUp(uint64(d.length), payloadUnit)
@@ -147,22 +154,27 @@ func (r *Reader) borrow(e *inEdge, d *descriptor, h *hold, m *Message) error {
 // resolve gets a segment from the supervisor and maps it, read-only.
 func (r *Reader) resolve(e *inEdge, id uint32) (*remoteSegment, error) {
 	fault("segment.asked")
-	fd, size, seals, err := r.ctl.resolve(e.ID, id)
+	fd, size, as, err := r.ctl.resolve(e.ID, id)
 	if err != nil {
 		return nil, fmt.Errorf("it names the segment %d: %w", id, err)
 	}
 	defer closeFD(fd)
-	if _, err := checkMemfd(fd, seals, size); err != nil {
-		return nil, fmt.Errorf("its segment %d: %w", id, err)
-	}
-	mem, err := mapMemfd(fd, size, false)
-	if err != nil {
-		return nil, err
+	seg := &remoteSegment{size: size}
+	if as == exportable {
+		if seg.export = r.sup.export(id); seg.export == nil {
+			return nil, fmt.Errorf("it names the segment %d, which it has given back", id)
+		}
+	} else {
+		if err := as.check(fd, size); err != nil {
+			return nil, fmt.Errorf("its segment %d: %w", id, err)
+		}
+		if seg.mem, err = mapMemfd(fd, size, false); err != nil {
+			return nil, err
+		}
 	}
 	fault("segment.mapped")
 	r.loans.Lock()
 	defer r.loans.Unlock()
-	seg := &remoteSegment{mem: mem}
 	e.from.segments[id] = seg
 	return seg, nil
 }
@@ -183,8 +195,7 @@ func (r *Reader) returnLoan(e *inEdge, seg *remoteSegment, t uint64) {
 	e.out--
 	seg.out--
 	if seg.out == 0 && seg.leave {
-		unmap(seg.mem)
-		seg.mem = nil
+		seg.free()
 	}
 	e.letGo()
 }
@@ -241,7 +252,6 @@ func (rem *remote) forget(id uint32) {
 	delete(rem.segments, id)
 	seg.leave = true
 	if seg.out == 0 {
-		unmap(seg.mem)
-		seg.mem = nil
+		seg.free()
 	}
 }

@@ -20,7 +20,8 @@
 //   - A process may be killed at any instruction. Its neighbours get everything that it
 //     had published, then the end of the edge; the slots that it held come back; nobody
 //     waits for ever. Nothing is left behind: the memory has no name, and goes with the
-//     last process that has it open.
+//     last process that has it open. (Where a consumer gave some a name, that goes with the
+//     supervisor; if this is killed, who asked for the name has to remove it.)
 //   - Order within an edge. With Backpressure nothing is lost; with DropOldest
 //     received + Dropped + Withheld is what was sent, and Seq shows where the gaps are.
 //   - An input that gets a restarted producer first reads the old edge to its end.
@@ -101,6 +102,23 @@
 // it, against every further writable mapping. Consumers map it read-only, when the first
 // message names it.
 //
+// Exportable segments are for consumers that hand payloads on to processes which know shared
+// memory by name (Route.Export). Such a consumer is an endpoint of the supervisor's process and
+// the only receiver of its output. A segment of this kind is a file in /dev/shm without a name
+// (O_TMPFILE), whose memory is all taken when it is made; the supervisor gives it its name when
+// a consumer asks for one (Export.Link) and takes it away when the segment is retired. It
+// cannot be sealed, so its producer can cut it off under those who read it. That is why the
+// supervisor hands it to no other process, and why nobody in its own process reads it by
+// loads: Message.ReadExport fails where a load would end the process (SIGBUS), and the edge is
+// broken then, as others are. Processes that opened the file by its name have no such guard.
+//
+//   - Payloads of 64 KiB to 4 MiB lie there, at multiples of 128; metadata is in the entry.
+//   - A segment has at most 8 MiB and a producer at most 16 MiB of them, or what Route.Export
+//     says; beyond that, messages take ordinary segments, and nobody waits.
+//   - They stay as long as the producer has an edge of this kind: whoever has mapped them by
+//     name may keep that for ever. When the last payload there is released after their end,
+//     their memory goes back to the system all the same (a hole in the file).
+//
 // A writer in the supervisor's process may also name memory that somebody else made
 // (Writer.Lend), which is not sealed: a message that lies there is not copied, and its owner
 // hears when it is back.
@@ -108,6 +126,6 @@
 // # Where to start reading
 //
 // writer.go and publish.go (sending), reader.go and claim.go (receiving), bell.go (sleeping and
-// waking), then member.go (what the supervisor does when somebody dies). On systems
+// waking), export.go (memory that gets a name), then member.go (what the supervisor does when somebody dies). On systems
 // other than Linux everything compiles and NewSupervisor and Dial return ErrUnsupported.
 package shm

@@ -23,6 +23,7 @@ type Options struct {
 	Trim time.Duration
 
 	noRecheck bool
+	sup       *Supervisor // of this process, if the endpoint is local
 }
 
 // recheckEvery bounds the harm of a neighbour that scribbles over the bell: a sleeper
@@ -340,8 +341,8 @@ func (ep *Endpoint) answer(p *packet, fds []int) {
 	c <- answer{p: p, fds: fds}
 }
 
-func (ep *Endpoint) announce(fd int, size int64, foreign bool) (uint32, error) {
-	p, fds, err := ep.ask(&packet{Kind: kindAnnounce, Size: size, Foreign: foreign}, fd)
+func (ep *Endpoint) announce(fd int, size int64, as memory) (uint32, error) {
+	p, fds, err := ep.ask(&packet{Kind: kindAnnounce, Size: size, Foreign: as == foreign, Exportable: as == exportable}, fd)
 	if err != nil {
 		return 0, err
 	}
@@ -351,7 +352,7 @@ func (ep *Endpoint) announce(fd int, size int64, foreign bool) (uint32, error) {
 	return p.Segment, nil
 }
 
-func (ep *Endpoint) resolve(edge EdgeID, segment uint32) (fd int, size int64, seals int, err error) {
+func (ep *Endpoint) resolve(edge EdgeID, segment uint32) (fd int, size int64, as memory, err error) {
 	p, fds, err := ep.ask(&packet{Kind: kindResolve, Edge: edge, Segment: segment})
 	if err != nil {
 		return -1, 0, 0, err
@@ -359,7 +360,7 @@ func (ep *Endpoint) resolve(edge EdgeID, segment uint32) (fd int, size int64, se
 	if len(fds) != 1 {
 		return -1, 0, 0, errors.New("the supervisor sent no file descriptor for it")
 	}
-	return fds[0], p.Size, p.seals(), nil
+	return fds[0], p.Size, p.memory(), nil
 }
 
 // What follows are statements, not questions: if the connection is gone, the supervisor

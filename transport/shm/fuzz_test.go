@@ -82,6 +82,7 @@ func FuzzControlSocket(f *testing.F) {
 	f.Add(all, true)
 	f.Add(all, false)
 	f.Add([]byte("{\"kind\":\"announce\",\"req\":1,\"size\":4096}\n{\"kind\":\"retire\",\"segment\":1}\n"), true)
+	f.Add([]byte("{\"kind\":\"announce\",\"req\":1,\"size\":4096,\"exportable\":true}\n"), true)
 	f.Add([]byte("{\"kind\":\"drained\",\"edge\":1,\"reason\":\"gone\"}\n{\"kind\":\"broken\",\"edge\":2}"), true)
 	f.Add([]byte("{\"kind\":\"hello\",\"version\":1}\n{\"kind\":\"resolve\",\"req\":3,\"edge\":1,\"segment\":1}"), true)
 	f.Fuzz(func(t *testing.T, script []byte, greet bool) {

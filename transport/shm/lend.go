@@ -23,7 +23,7 @@ type Foreign struct {
 func (w *Writer) Adopt(fd int, size int64) (*Foreign, error) {
 	w.grow.Lock()
 	defer w.grow.Unlock()
-	id, err := w.ctl.announce(fd, size, true)
+	id, err := w.ctl.announce(fd, size, foreign)
 	if err != nil {
 		return nil, err
 	}

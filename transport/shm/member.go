@@ -24,15 +24,8 @@ type Member struct {
 	notices  []*packet // for a process that has not connected yet
 	left     bool
 	local    bool // its process is the supervisor's
-}
-
-// heldSegment is a duplicate of a producer's segment: receivers that come to a message
-// after its sender has died get the memory from here.
-type heldSegment struct {
-	fd      int
-	size    int64
-	foreign bool
-	users   map[MemberID]struct{} // members that asked for it
+	// mayExport: it has, or had, an edge with Route.Export.
+	mayExport bool
 }
 
 // Token by which the process is known when it connects. It is a secret.
@@ -61,7 +54,7 @@ func (m *Member) offer(e *Edge) {
 	}
 	p := &packet{
 		Kind: kindEdge, Edge: e.id, Output: e.route.Output, Input: e.route.Input,
-		Policy: e.route.Policy, Tap: e.tap, Geometry: &e.geo, Role: roleOut,
+		Policy: e.route.Policy, Tap: e.tap, Geometry: &e.geo, Role: roleOut, Export: e.route.Export,
 	}
 	peer := e.route.To
 	if e.route.To == m {
@@ -127,18 +120,6 @@ func (m *Member) settle() {
 		m.bellFD = -1
 	}
 	delete(m.s.members, m.id)
-}
-
-// drop closes the duplicate of a segment and has receivers unmap theirs.
-func (m *Member) drop(id uint32) {
-	seg := m.segments[id]
-	delete(m.segments, id)
-	closeFD(seg.fd)
-	for user := range seg.users {
-		if u := m.s.members[user]; u != nil && !u.left {
-			u.tell(&packet{Kind: kindRetired, Segment: id, Member: m.id})
-		}
-	}
 }
 
 // serve runs one connection until it ends.
@@ -281,50 +262,6 @@ func (m *Member) handle(p *packet, fds []int) error {
 		return fmt.Errorf("it sent %s at the wrong time", p.Kind)
 	}
 	return nil
-}
-
-// announced takes a duplicate of a new segment and gives it its id.
-func (m *Member) announced(p *packet, fd int) error {
-	if len(m.segments) >= maxSegments {
-		m.tell(&packet{Kind: kindRefused, Req: p.Req, Error: fmt.Sprintf("it has %d segments already", maxSegments)})
-		return nil
-	}
-	if p.Foreign && !m.local {
-		return fmt.Errorf("it announces memory that is not its own")
-	}
-	if _, err := checkMemfd(fd, p.seals(), p.Size); err != nil {
-		return err
-	}
-	own, err := dupFD(fd)
-	if err != nil {
-		m.tell(&packet{Kind: kindRefused, Req: p.Req, Error: err.Error()})
-		return nil
-	}
-	m.s.lastSegment++
-	id := m.s.lastSegment
-	m.segments[id] = &heldSegment{fd: own, size: p.Size, foreign: p.Foreign, users: make(map[MemberID]struct{})}
-	m.tell(&packet{Kind: kindSegment, Req: p.Req, Segment: id})
-	return nil
-}
-
-// resolve hands out a segment to somebody who has an edge from its owner.
-func (m *Member) resolve(p *packet) {
-	refuse := func(format string, args ...any) {
-		m.tell(&packet{Kind: kindRefused, Req: p.Req, Error: fmt.Sprintf(format, args...)})
-	}
-	e := m.in[p.Edge]
-	if e == nil {
-		refuse("edge %d does not lead here", p.Edge)
-		return
-	}
-	owner := e.route.From
-	seg := owner.segments[p.Segment]
-	if seg == nil {
-		refuse("node %s has no such segment", owner.node)
-		return
-	}
-	seg.users[m.id] = struct{}{}
-	m.tell(&packet{Kind: kindSegment, Req: p.Req, Segment: p.Segment, Size: seg.size, Foreign: seg.foreign}, seg.fd)
 }
 
 // accuse ends an edge whose other end does not keep the rules.

@@ -53,6 +53,12 @@ type Message struct {
 	// there is a segmentation fault. Both are valid until Release.
 	Payload []byte
 	Meta    []byte
+	// Export, if not nil, says that the payload is Length bytes at Offset of memory that
+	// can be handed on by name: Payload is nil. It comes to readers in the supervisor's
+	// process, by edges that allow it (Route.Export). It is valid until Release.
+	Export *Export
+	Offset int64
+	Length int
 
 	Time      uint64 // the sender's timestamp
 	Seq       uint64 // counts the messages meant for this edge; a gap was dropped
@@ -70,7 +76,7 @@ func (m *Message) Release() {
 		return
 	}
 	m.hold.release(m.generation)
-	m.hold, m.Payload, m.Meta = nil, nil, nil
+	m.hold, m.Payload, m.Meta, m.Export = nil, nil, nil, nil
 }
 
 // Lease is what is needed to release a message later, without the rest of it.

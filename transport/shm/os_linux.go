@@ -64,6 +64,20 @@ func checkMemfd(fd, seals int, size int64) (int64, error) {
 	return st.Size, nil
 }
 
+// check verifies that a file descriptor from another process is such memory of at least size
+// bytes.
+func (as memory) check(fd int, size int64) error {
+	switch as {
+	case exportable:
+		return checkExportable(fd, size)
+	case foreign:
+		_, err := checkMemfd(fd, 0, size)
+		return err
+	}
+	_, err := checkMemfd(fd, segmentSeals, size)
+	return err
+}
+
 // mapMemfd maps the first size bytes. A child made by fork does not get the mapping:
 // two processes at one end of a ring would break it.
 func mapMemfd(fd int, size int64, write bool) ([]byte, error) {

@@ -25,4 +25,12 @@ func dupFD(int) (int, error)                            { return -1, ErrUnsuppor
 func futexWait(*uint32, uint32, time.Duration)          {}
 func futexWake(*uint32)                                 {}
 func yieldThread()                                      {}
+func (memory) check(int, int64) error                   { return ErrUnsupported }
+func newNameless(int64) (int, error)                    { return -1, ErrUnsupported }
+func reopen(int) (int, error)                           { return -1, ErrUnsupported }
+func lockShared(int) error                              { return ErrUnsupported }
+func linkFile(int, string) error                        { return ErrUnsupported }
+func fileSize(int) (int64, error)                       { return 0, ErrUnsupported }
+func readFile(int, []byte, int64) error                 { return ErrUnsupported }
+func emptyFile(int, int64)                              {}
 func socketPair() (*net.UnixConn, *net.UnixConn, error) { return nil, nil, ErrUnsupported }

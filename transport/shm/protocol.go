@@ -17,10 +17,12 @@ import (
 //	                                  ←   ready     all edges of this moment were sent
 //	attached  edge                    →             mapped, in use
 //	                                  ←   edge, gone, retired at any time
-//	announce  req, size, foreign [segment] →        foreign: in the supervisor's process only
+//	announce  req, size, foreign, exportable [segment] →
+//	                                                foreign: in the supervisor's process only;
+//	                                                exportable: with an edge with export only
 //	                                  ←   segment   req, segment
 //	resolve   req, edge, segment      →
-//	                                  ←   segment   req, segment, size, foreign [segment]
+//	                                  ←   segment   req, segment, size, foreign, exportable [segment]
 //	                                  ←   refused   req, error
 //	retire    segment                 →             nobody refers to it any more
 //	                                  ←   retired   segment, member: unmap it
@@ -82,6 +84,10 @@ type packet struct {
 	Size    int64    `json:"size,omitempty"`
 	Foreign bool     `json:"foreign,omitempty"`
 	Member  MemberID `json:"member,omitempty"`
+	// A node that does not know Export sends from sealed memory, as one does whose
+	// supervisor does not.
+	Exportable bool  `json:"exportable,omitempty"`
+	Export     int64 `json:"export,omitempty"`
 
 	Node          string `json:"node,omitempty"`
 	Incarnation   uint32 `json:"incarnation,omitempty"`
@@ -172,6 +178,8 @@ func (p *packet) check(fds int, fromNode bool) error {
 		bad = "size"
 	case p.Size < 0 || p.Size > maxSegment:
 		bad = "size"
+	case p.Export < 0 || p.Exportable && p.Foreign:
+		bad = "export"
 	case p.ArenaLimit < 0:
 		bad = "arena_limit"
 	case p.SendTimeoutMS < 0:
@@ -194,12 +202,15 @@ func (p *packet) check(fds int, fromNode bool) error {
 	return nil
 }
 
-// seals that the segment of an announce or segment message must have.
-func (p *packet) seals() int {
-	if p.Foreign {
-		return 0
+// memory that an announce or segment message speaks of.
+func (p *packet) memory() memory {
+	switch {
+	case p.Foreign:
+		return foreign
+	case p.Exportable:
+		return exportable
 	}
-	return segmentSeals
+	return sealed
 }
 
 func (p *packet) encode() ([]byte, error) {
@@ -221,6 +232,6 @@ func (p *packet) spec() edgeSpec {
 	return edgeSpec{
 		ID: p.Edge, Output: p.Output, Input: p.Input,
 		Peer: p.Node, PeerIncarnation: p.Incarnation, PeerMember: p.Member,
-		Geometry: *p.Geometry, Policy: p.Policy, Tap: p.Tap,
+		Geometry: *p.Geometry, Policy: p.Policy, Tap: p.Tap, Export: p.Export,
 	}
 }

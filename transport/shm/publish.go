@@ -23,17 +23,6 @@ type Header struct {
 	Flush bool
 }
 
-// Loan is room for one payload, to be filled in place and published. It is used by one
-// goroutine at a time, and ends with Publish or Discard.
-type Loan struct {
-	w      *Writer
-	buf    []byte
-	slot   uint32
-	from   uint64        // of buf in the slot
-	pooled *inlineBuffer // for payloads that travel in the ring
-	done   bool
-}
-
 // inlineBuffer is private memory for a short message, aligned as payloads are.
 type inlineBuffer struct{ raw [InlineMax + payloadUnit]byte }
 
@@ -63,56 +52,6 @@ func (w *Writer) Reserve(ctx context.Context, n int) (*Loan, error) {
 	return &Loan{w: w, buf: buf[:n], slot: h}, nil
 }
 
-// Bytes of the payload, to be filled. They are not to be touched after Publish or
-// Discard.
-func (l *Loan) Bytes() []byte { return l.buf }
-
-// Room is Bytes with all the room there is behind them.
-func (l *Loan) Room() []byte { return l.buf[:cap(l.buf)] }
-
-// Truncate makes the payload shorter.
-func (l *Loan) Truncate(n int) {
-	if n >= 0 && n < len(l.buf) {
-		l.buf = l.buf[:n]
-	}
-}
-
-// Slice makes the payload the bytes from..to of Bytes, where from is a multiple of 64. It
-// says whether that is possible.
-func (l *Loan) Slice(from, to int) bool {
-	if from < 0 || from > to || to > cap(l.buf) || from%payloadUnit != 0 {
-		return false
-	}
-	l.buf = l.buf[from:to]
-	l.from += uint64(from)
-	return true
-}
-
-// Discard gives the room back without sending anything. After Publish it does nothing.
-func (l *Loan) Discard() {
-	if l.done {
-		return
-	}
-	l.w.mu.Lock()
-	l.giveBack()
-	l.w.mu.Unlock()
-}
-
-// giveBack ends the loan. The writer's mu is held.
-func (l *Loan) giveBack() {
-	l.done = true
-	l.buf = nil
-	if l.pooled != nil {
-		inlineBuffers.Put(l.pooled)
-		l.pooled = nil
-		return
-	}
-	l.w.arena.own--
-	l.w.arena.drop(l.slot)
-	l.w.nudge()
-	l.w.releaseArena()
-}
-
 // Publish sends the payload on an output, to everybody who listens there, and ends the
 // loan, also if it returns an error. It waits for inputs with backpressure; if one has
 // no room in time, all others have got the message and it returns a *BackpressureError;
@@ -128,6 +67,11 @@ func (l *Loan) Publish(ctx context.Context, output string, h Header) error {
 		return err
 	}
 	err := w.publish(ctx, output, &m)
+	if errors.Is(err, errNotForAll) {
+		if err = w.move(ctx, l, &m); err == nil {
+			err = w.publish(ctx, output, &m)
+		}
+	}
 	l.Discard()
 	return err
 }
@@ -144,7 +88,7 @@ func (w *Writer) Send(ctx context.Context, output string, payload []byte, h Head
 	if n <= InlineMax {
 		n = InlineMax + 1 // together with its metadata it needs a slot
 	}
-	l, err := w.Reserve(ctx, n)
+	l, err := w.room(ctx, output, n, len(h.Meta))
 	if err != nil {
 		return err
 	}
@@ -162,7 +106,7 @@ func (w *Writer) SendParts(ctx context.Context, output string, parts [][]byte, s
 	if !w.Subscribed(output) {
 		return w.check(output)
 	}
-	l, err := w.Reserve(ctx, max(size, InlineMax+1))
+	l, err := w.room(ctx, output, max(size, InlineMax+1), len(h.Meta))
 	if err != nil {
 		return err
 	}
@@ -256,6 +200,9 @@ func (w *Writer) publish(ctx context.Context, id string, m *outgoing) error {
 	defer w.mu.Unlock()
 	if err := w.checkLocked(out); err != nil {
 		return err
+	}
+	if w.notForAll(out, m) {
+		return errNotForAll
 	}
 	var full []*outEdge
 	for _, e := range out.edges {

@@ -14,6 +14,7 @@ import (
 type Reader struct {
 	ctl  control
 	own  *bell
+	sup  *Supervisor  // of this process, or nil
 	spin atomic.Int64 // nanoseconds
 	// ahead is how long a reader that was woken looks for the message: see Writer.Rouse.
 	ahead time.Duration
@@ -74,13 +75,25 @@ type remote struct {
 }
 
 type remoteSegment struct {
-	mem   []byte
-	out   int // messages on loan
-	leave bool
+	mem    []byte
+	export *Export // of memory that is not to be read: mem is nil
+	size   int64
+	out    int // messages on loan
+	leave  bool
+}
+
+// free unmaps the segment.
+func (seg *remoteSegment) free() {
+	if seg.export != nil {
+		seg.export.Release()
+		return
+	}
+	unmap(seg.mem)
+	seg.mem = nil
 }
 
 func newReader(ctl control, own *bell, o Options) *Reader {
-	r := &Reader{ctl: ctl, own: own, ahead: rouseAhead, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
+	r := &Reader{ctl: ctl, own: own, sup: o.sup, ahead: rouseAhead, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
 	if runtime.NumCPU() == 1 {
 		r.ahead = 0 // whoever we wait for could not run
 	}

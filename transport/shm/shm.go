@@ -17,6 +17,8 @@ var (
 	ErrDisconnected = errors.New("shared memory: the connection to the supervisor is lost")
 	// ErrSpent is returned for a loan that was published or discarded before.
 	ErrSpent = errors.New("shared memory: the loan was already published or discarded")
+	// ErrCutOff is returned for a message whose producer has cut off the file that it is in.
+	ErrCutOff = errors.New("shared memory: the sender has cut off its memory")
 	// ErrOutputClosed is returned for a message on an output that was closed.
 	ErrOutputClosed = errors.New("shared memory: the output is closed")
 )
@@ -60,6 +62,7 @@ type edgeSpec struct {
 	Geometry        geometry
 	Policy          Policy
 	Tap             bool
+	Export          int64 // see Route
 }
 
 // Queues hold at most this many bytes of names on the wire.
@@ -142,17 +145,25 @@ func joinNames(names []string) string {
 	return s
 }
 
+// memory says what a segment is.
+type memory uint8
+
+const (
+	sealed     memory = iota // a sealed memfd
+	foreign                  // somebody else's, not sealed (lend.go)
+	exportable               // a file that can be given a name, not sealed (export.go)
+)
+
 // control is the way from a writer or reader to the supervisor.
 type control interface {
 	// announce hands a new segment to the supervisor, which keeps a duplicate, and
-	// returns the segment's id. Only then may a descriptor name it. Foreign memory is not
-	// sealed.
-	announce(fd int, size int64, foreign bool) (uint32, error)
+	// returns the segment's id. Only then may a descriptor name it.
+	announce(fd int, size int64, as memory) (uint32, error)
 	// retire says that nobody refers to a segment any more.
 	retire(segment uint32)
-	// resolve returns a segment that a message on the edge named, and the seals that it must
-	// have. The caller closes fd.
-	resolve(edge EdgeID, segment uint32) (fd int, size int64, seals int, err error)
+	// resolve returns a segment that a message on the edge named, and what it must be. The
+	// caller closes fd.
+	resolve(edge EdgeID, segment uint32) (fd int, size int64, as memory, err error)
 	// drained says that the reader is done with an edge, and why.
 	drained(edge EdgeID, why string)
 	// broken says that the other end of an edge does not keep the rules.

@@ -112,6 +112,9 @@ func (w *Writer) makeSegment(class int) (uint32, []byte, error) {
 	if size > math.MaxInt {
 		return 0, nil, errors.New("the address space is too small")
 	}
+	if isExport(class) {
+		return w.makeExport(size)
+	}
 	fd, err := newMemfd(size)
 	if err != nil {
 		return 0, nil, err
@@ -121,7 +124,7 @@ func (w *Writer) makeSegment(class int) (uint32, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if slotSize(class) >= hugeFrom {
+	if wantsHuge(class) {
 		adviseHuge(mem)
 	}
 	// From here on the kernel refuses every further writable mapping.
@@ -130,7 +133,7 @@ func (w *Writer) makeSegment(class int) (uint32, []byte, error) {
 		return 0, nil, err
 	}
 	fault("segment.made")
-	id, err := w.ctl.announce(fd, size, false)
+	id, err := w.ctl.announce(fd, size, sealed)
 	if err != nil {
 		unmap(mem)
 		return 0, nil, err

@@ -52,6 +52,7 @@ type Supervisor struct {
 	members     map[MemberID]*Member
 	tokens      map[string]*Member
 	edges       map[EdgeID]*Edge
+	exports     map[uint32]*Export // by segment
 	incarnation map[string]uint32
 	lastMember  MemberID
 	lastEdge    EdgeID
@@ -76,6 +77,7 @@ func NewSupervisor(o SupervisorOptions) (*Supervisor, error) {
 	return &Supervisor{
 		o:       o,
 		members: make(map[MemberID]*Member), tokens: make(map[string]*Member), edges: make(map[EdgeID]*Edge),
+		exports:     make(map[uint32]*Export),
 		incarnation: make(map[string]uint32), greeting: make(map[*net.UnixConn]struct{}),
 	}, nil
 }
@@ -121,6 +123,10 @@ type Route struct {
 	Input  string
 	Queue  int // messages
 	Policy Policy
+	// Export, if not 0, says that the consumer, which is an endpoint of the supervisor's own
+	// process (Supervisor.Local), hands payloads on to other processes by the name of a file:
+	// the producer may make so many bytes of such memory. See Message.Export.
+	Export int64
 }
 
 // Connect makes an edge between two incarnations. Both may be connected already or come
@@ -141,6 +147,9 @@ func (s *Supervisor) connect(r Route, tap bool) (*Edge, error) {
 	}
 	if max(len(r.Output), len(r.Input)) > maxNodeName {
 		return fail(fmt.Errorf("a name of more than %d bytes", maxNodeName))
+	}
+	if r.Export < 0 || r.Export > maxExport {
+		return fail(fmt.Errorf("%d bytes of memory that can be handed on; at most %d", r.Export, maxExport))
 	}
 	if r.Policy > Backpressure {
 		return fail(fmt.Errorf("unknown %v", r.Policy))
@@ -168,6 +177,7 @@ func (s *Supervisor) connect(r Route, tap bool) (*Edge, error) {
 	s.lastEdge = e.id
 	s.edges[e.id] = e
 	r.From.out[e.id] = e
+	r.From.mayExport = r.From.mayExport || r.Export > 0
 	r.To.in[e.id] = e
 	r.From.offer(e)
 	if r.To != r.From {
@@ -242,6 +252,7 @@ func (s *Supervisor) Local(m *Member, o Options) (*Endpoint, error) {
 	m.local = true
 	s.mu.Unlock()
 	s.Serve(there)
+	o.sup = s
 	return open(here, m.token, o)
 }
 

@@ -22,14 +22,16 @@ type Writer struct {
 
 	grow sync.Mutex // one goroutine adds a segment at a time; taken before mu
 
-	mu       sync.Mutex
-	outputs  map[string]*output
-	edges    []*outEdge
-	arena    arena
-	closed   bool
-	sleepers int
-	awake    sync.Cond // sleepers became 0
-	lost     error
+	mu      sync.Mutex
+	outputs map[string]*output
+	edges   []*outEdge
+	arena   arena
+	closed  bool
+	// exportAgain is when more exportable memory may be asked for.
+	exportAgain time.Time
+	sleepers    int
+	awake       sync.Cond // sleepers became 0
+	lost        error
 }
 
 // output is one output of the node. turn is held for the whole of one message, so that
@@ -282,7 +284,7 @@ func (w *Writer) using() bool {
 
 // retire gives back segments without used slots and says whether there were any.
 func (w *Writer) retire(recent bool) bool {
-	segs := w.arena.idle(recent)
+	segs := w.arena.idle(recent, w.mayExport() == 0)
 	for _, seg := range segs {
 		w.arena.remove(seg)
 		fault("retire.unmapped")
