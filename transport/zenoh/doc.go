@@ -14,6 +14,8 @@
 //   - A panic of the engine becomes an error, and one in a callback ends nothing.
 //   - A Publisher loses nothing; it waits where a peer does not take what was sent. A
 //     Sample tells whether its payload came through shared memory.
+//   - A payload may lie in a file that somebody else made (PutPlace). It is not read here
+//     then, and Pool.Returned tells when its last reader let it go.
 //   - Closing a Subscription waits for its callback; no call comes later. Nothing here
 //     calls back into Go from Put, as no session subscribes to what it publishes.
 //

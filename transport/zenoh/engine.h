@@ -9,6 +9,13 @@ typedef struct dora_zenoh_pool_s dora_zenoh_pool_s;
 typedef struct dora_zenoh_sample dora_zenoh_sample;
 
 typedef struct {
+	uint32_t segment;
+	uint32_t offset;
+	uint8_t *start;
+	size_t length;
+} dora_zenoh_place;
+
+typedef struct {
 	const uint8_t *payload;
 	size_t payload_length;
 	const uint8_t *attachment;
@@ -35,6 +42,9 @@ size_t dora_zenoh_pool_held(dora_zenoh_pool_s *pool, uint64_t *back);
 uint8_t *dora_zenoh_pool_take(dora_zenoh_pool_s *pool, size_t length, size_t most);
 int dora_zenoh_put_taken(const dora_zenoh_publisher_s *publisher, dora_zenoh_pool_s *pool,
 	const uint8_t *attachment, size_t attachment_length, char *error, size_t capacity);
+int dora_zenoh_put_outside(const dora_zenoh_publisher_s *publisher, dora_zenoh_pool_s *pool, const dora_zenoh_place *place,
+	int count, const uint8_t *attachment, size_t attachment_length, uint64_t *number, char *error, size_t capacity);
+uint64_t dora_zenoh_pool_returned(dora_zenoh_pool_s *pool);
 
 dora_zenoh_subscriber *dora_zenoh_subscribe(const dora_zenoh_session *session, const uint8_t *key, size_t length,
 	uintptr_t handle, char *error, size_t capacity);

@@ -23,9 +23,14 @@ func (*enginePublisher) put(_, _ []byte) error                { return ErrAbsent
 func (*enginePublisher) putTaken(*enginePool, []byte) error   { return ErrAbsent }
 func (*enginePublisher) free()                                {}
 
+func (*enginePublisher) putOutside(*enginePool, Place, bool, []byte) (uint64, error) {
+	return 0, ErrAbsent
+}
+
 func (*enginePool) make(int) error       { return ErrAbsent }
 func (*enginePool) take(int, int) []byte { return nil }
 func (*enginePool) held() (int, uint64)  { return 0, 0 }
+func (*enginePool) returned() uint64     { return 0 }
 func (*enginePool) free()                {}
 
 func (*engineSubscription) declare(*engineSession, string, func(*Sample)) error { return ErrAbsent }

@@ -83,6 +83,20 @@ func (p *enginePublisher) putTaken(pool *enginePool, attachment []byte) error {
 	return nil
 }
 
+func (p *enginePublisher) putOutside(pool *enginePool, at Place, count bool, attachment []byte) (uint64, error) {
+	var why reason
+	var number C.uint64_t
+	place := C.dora_zenoh_place{segment: C.uint32_t(at.Segment), offset: C.uint32_t(at.Offset), start: start(at.Memory), length: C.size_t(len(at.Memory))}
+	counts := C.int(0)
+	if count {
+		counts = 1
+	}
+	if C.dora_zenoh_put_outside(p.c, pool.c, &place, counts, start(attachment), C.size_t(len(attachment)), &number, &why[0], C.size_t(len(why))) != 0 {
+		return 0, why.err()
+	}
+	return uint64(number), nil
+}
+
 func (p *enginePublisher) free() {
 	C.dora_zenoh_publisher_free(p.c)
 	p.c = nil
@@ -112,6 +126,8 @@ func (p *enginePool) held() (int, uint64) {
 	n := C.dora_zenoh_pool_held(p.c, &back)
 	return int(n), uint64(back)
 }
+
+func (p *enginePool) returned() uint64 { return uint64(C.dora_zenoh_pool_returned(p.c)) }
 
 func (p *enginePool) free() {
 	C.dora_zenoh_pool_free(p.c)

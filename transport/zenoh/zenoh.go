@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // ErrAbsent says that the program was built without the engine.
@@ -92,24 +93,71 @@ func (p *Publisher) Put(payload, attachment []byte) error {
 // was sent, if the pool has no room or its readers still hold most payloads. One call at
 // a time per pool.
 func (p *Publisher) PutShared(pool *Pool, most int, payload, attachment []byte) (bool, error) {
-	if len(payload) == 0 {
+	return p.PutFilled(pool, most, len(payload), func(room []byte) error {
+		copy(room, payload) // not by the engine: Go's copy of a large payload leaves the caches alone
+		return nil
+	}, attachment)
+}
+
+// PutFilled is [Publisher.PutShared] for a payload of length bytes that fill writes. If that
+// fails, nothing is sent.
+func (p *Publisher) PutFilled(pool *Pool, most, length int, fill func([]byte) error, attachment []byte) (bool, error) {
+	if length == 0 {
 		return false, errors.New("zenoh: a payload in shared memory has at least one byte")
 	}
-	room := pool.take(len(payload), most)
+	room := pool.take(length, most)
 	if room == nil {
 		return false, nil
 	}
-	copy(room, payload) // not by the engine: Go's copy of a large payload leaves the caches alone
+	if err := fill(room); err != nil {
+		return false, err
+	}
 	if err := p.putTaken(&pool.enginePool, attachment); err != nil {
 		return false, fmt.Errorf("zenoh: send through shared memory: %w", err)
 	}
 	return true, nil
 }
 
+// Place says where a payload is that lies in a file which Zenoh did not make.
+type Place struct {
+	Segment uint32 // the file is the segment with this number: see [Segment]
+	Offset  int64  // of the payload in the file, in bytes
+	Memory  []byte // the same bytes, mapped here; not read if the peer has shared memory
+}
+
+// Segment is where peers look for shared memory that is known by number.
+func Segment(number uint32) string { return fmt.Sprintf("/dev/shm/%d.zenoh", number) }
+
+// PutPlace sends a payload where it lies, and returns its number in the pool, which is told by
+// [Pool.Returned] when no reader holds it any more: until then, or until the pool is closed,
+// it must not change. One call at a time per pool.
+func (p *Publisher) PutPlace(pool *Pool, at Place, attachment []byte) (number uint64, err error) {
+	return p.putPlace(pool, at, true, attachment)
+}
+
+// PutAside is [Publisher.PutPlace] for a payload that is not one of those that are counted:
+// it may change at any time.
+func (p *Publisher) PutAside(pool *Pool, at Place, attachment []byte) error {
+	_, err := p.putPlace(pool, at, false, attachment)
+	return err
+}
+
+func (p *Publisher) putPlace(pool *Pool, at Place, count bool, attachment []byte) (uint64, error) {
+	if len(at.Memory) == 0 || at.Offset < 0 || at.Offset > math.MaxUint32 {
+		return 0, fmt.Errorf("zenoh: %d bytes at %d are no place for a payload", len(at.Memory), at.Offset)
+	}
+	number, err := p.putOutside(&pool.enginePool, at, count, attachment)
+	if err != nil {
+		return 0, fmt.Errorf("zenoh: send from shared memory: %w", err)
+	}
+	return number, nil
+}
+
 // Close undeclares the publisher.
 func (p *Publisher) Close() { p.free() }
 
-// Pool is shared memory to send from. It takes its whole size of /dev/shm at once.
+// Pool is shared memory to send from. It takes its whole size of /dev/shm at once. It also
+// counts what is sent of other memory (PutPlace).
 type Pool struct{ enginePool }
 
 // NewPool makes a pool of some bytes.
@@ -124,6 +172,10 @@ func NewPool(size int) (*Pool, error) {
 // Held is how many payloads of the pool its readers hold, and the number (from 1, in the
 // order of sending) of the newest that they gave back. One call at a time per pool.
 func (p *Pool) Held() (held int, back uint64) { return p.held() }
+
+// Returned is the number of a payload of PutPlace that no reader held any more at the latest
+// Held, each once; 0 if there is none. One call at a time per pool.
+func (p *Pool) Returned() uint64 { return p.returned() }
 
 // Close gives the pool up. What was sent from it stays until its readers let it go.
 func (p *Pool) Close() { p.free() }

@@ -5,6 +5,7 @@
 //! `capacity` bytes, ending with a zero byte. The declarations in C are in `engine.h`.
 
 mod border;
+mod outside;
 mod places;
 
 use std::ffi::{c_char, c_int};
@@ -12,15 +13,16 @@ use std::num::NonZeroUsize;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
-use border::{bytes, guard, quiet, text};
+use border::{Failure, bytes, guard, quiet, text};
+use outside::{Outside, Returned};
 use places::{Client, Places};
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::{CongestionControl, Priority};
 use zenoh::sample::Sample;
 use zenoh::shm::{
-    AllocAlignment, GarbageCollect, MemoryLayout, PosixShmProviderBackend, ShmBuf, ShmProvider,
-    ShmClientStorage, ShmProviderBuilder, ZShm, ZShmMut,
+    AllocAlignment, ChunkDescriptor, GarbageCollect, MemoryLayout, PosixShmProviderBackend, SegmentID, ShmBuf,
+    ShmClientStorage, ShmProvider, ShmProviderBuilder, ZShm, ZShmMut,
 };
 
 /// Arrow wants its buffers at multiples of 2^7 bytes, as official nodes align them.
@@ -35,15 +37,25 @@ pub struct Publisher(zenoh::pubsub::Publisher<'static>);
 /// Calls back for every sample on one key.
 pub struct Subscriber(zenoh::pubsub::Subscriber<()>);
 
-/// Memory that is shared with peers on this machine, and what of it is lent to them.
+/// Memory that is shared with peers on this machine, and what is lent to them, of this and of
+/// others' memory.
 pub struct Pool {
     provider: ShmProvider<PosixShmProviderBackend>,
-    lent: Vec<(u64, ZShm)>,
+    lent: Vec<Lent>,
     free: Option<ZShmMut>,
+    outside: ShmProvider<Outside>,
+    returned: Arc<Returned>,
     taken: Option<ZShmMut>,
     /// How many payloads were sent, and the number of the newest that came back.
     sent: u64,
     back: u64,
+}
+
+/// A payload that readers may still hold. Its number is 0 if it does not count.
+struct Lent {
+    number: u64,
+    outside: bool,
+    buffer: ZShm,
 }
 
 /// A sample that was received, in one piece.
@@ -307,7 +319,18 @@ pub unsafe extern "C" fn dora_zenoh_pool(size: usize, error: *mut c_char, capaci
         let alignment = AllocAlignment::new(ALIGNMENT)?;
         let layout = MemoryLayout::new(size, alignment)?;
         let provider = ShmProviderBuilder::default_backend(layout).wait()?;
-        Ok(Box::into_raw(Box::new(Pool { provider, lent: Vec::new(), free: None, taken: None, sent: 0, back: 0 })))
+        let returned = Arc::new(Returned::default());
+        let outside = ShmProviderBuilder::backend(Outside(returned.clone())).wait();
+        Ok(Box::into_raw(Box::new(Pool {
+            provider,
+            lent: Vec::new(),
+            free: None,
+            outside,
+            returned,
+            taken: None,
+            sent: 0,
+            back: 0,
+        })))
     })
 }
 
@@ -335,6 +358,20 @@ pub unsafe extern "C" fn dora_zenoh_pool_held(pool: *mut Pool, back: *mut u64) -
         unsafe { *back = pool.back };
     });
     held
+}
+
+/// The number of a payload in others' memory that no reader held any more at the latest
+/// `dora_zenoh_pool_held`, each once; 0 if there is none. One caller at a time per pool.
+///
+/// # Safety
+/// `pool` must not be freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dora_zenoh_pool_returned(pool: *mut Pool) -> u64 {
+    let mut number = 0;
+    quiet(|| {
+        number = unsafe { &*pool }.returned.next();
+    });
+    number
 }
 
 /// Room for a payload of `length` bytes in a pool, to be filled and sent, or taken anew. It is
@@ -376,30 +413,77 @@ pub unsafe extern "C" fn dora_zenoh_put_taken(
     guard(error, capacity, -1, || {
         let attachment = unsafe { bytes(attachment, attachment_length) };
         let pool = unsafe { &mut *pool };
-        let room = ZShm::from(pool.taken.take().ok_or("nothing was taken from the pool")?);
-        pool.sent += 1;
-        pool.lent.push((pool.sent, room.clone()));
-        unsafe { &*publisher }.0.put(room).attachment(attachment).wait()?;
+        let room = pool.taken.take().ok_or("nothing was taken from the pool")?;
+        pool.send(unsafe { &*publisher }, room, None, true, attachment)?;
+        Ok(0)
+    })
+}
+
+/// Where a payload is that lies in memory of others, which peers find by name.
+#[repr(C)]
+pub struct Place {
+    /// The file is called like this number, as Zenoh's own are.
+    segment: SegmentID,
+    /// Where in the file the payload begins.
+    offset: u32,
+    /// The same place in this process. It is not read here unless the peer has no shared memory.
+    start: *mut u8,
+    length: usize,
+}
+
+/// Sends a payload that lies in memory of others; returns 0, or -1 with an error. If it is to
+/// `count`, `number` becomes its number among those that the pool sent, which
+/// `dora_zenoh_pool_returned` tells when no reader holds it any more: until then, or until the
+/// pool is freed, it must stay as it is. Else it becomes 0. One caller at a time per pool.
+///
+/// # Safety
+/// `publisher` and `pool` must not be freed; pointers must be valid for their lengths.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dora_zenoh_put_outside(
+    publisher: *const Publisher,
+    pool: *mut Pool,
+    place: *const Place,
+    count: c_int,
+    attachment: *const u8,
+    attachment_length: usize,
+    number: *mut u64,
+    error: *mut c_char,
+    capacity: usize,
+) -> c_int {
+    guard(error, capacity, -1, || {
+        let attachment = unsafe { bytes(attachment, attachment_length) };
+        let (pool, place) = unsafe { (&mut *pool, &*place) };
+        let chunk = ChunkDescriptor::new(place.segment, place.offset, place.length.try_into()?);
+        let buffer = outside::map(&pool.outside, &chunk, place.start)?;
+        let sent = pool.send(unsafe { &*publisher }, buffer, Some(chunk), count != 0, attachment)?;
+        unsafe { *number = sent };
         Ok(0)
     })
 }
 
 impl Pool {
-    /// Takes back what no reader holds any more. The last one is kept at hand: it is still
-    /// in the processor's caches.
+    /// Takes back what no reader holds any more. The last one of the pool's own is kept at
+    /// hand: it is still in the processor's caches.
     fn reclaim(&mut self) {
         let mut kept = Vec::with_capacity(self.lent.len() + 1);
-        for (number, buffer) in self.lent.drain(..) {
-            match ZShmMut::try_from(buffer) {
+        let mut outside = false;
+        for lent in self.lent.drain(..) {
+            outside |= lent.outside;
+            match ZShmMut::try_from(lent.buffer) {
                 Ok(mine) => {
-                    self.free = Some(mine);
-                    self.back = self.back.max(number);
+                    if !lent.outside {
+                        self.free = Some(mine);
+                    }
+                    self.back = self.back.max(lent.number);
                 }
-                Err(buffer) if buffer.is_valid() => kept.push((number, buffer)),
+                Err(buffer) if buffer.is_valid() => kept.push(Lent { buffer, ..lent }),
                 Err(_) => {}
             }
         }
         self.lent = kept;
+        if outside || self.returned.awaited() {
+            self.outside.garbage_collect(); // tells `returned`
+        }
     }
 
     /// Memory for a payload.
@@ -413,5 +497,23 @@ impl Pool {
             Some(free) if free.len() == length.get() => Some(free),
             _ => self.provider.alloc(length.get()).with_policy::<GarbageCollect>().wait().ok(),
         }
+    }
+
+    /// Sends a payload and keeps it until its readers let it go.
+    fn send(&mut self, to: &Publisher, buffer: ZShmMut, outside: Option<ChunkDescriptor>, count: bool, attachment: &[u8]) -> Result<u64, Failure> {
+        let buffer = ZShm::from(buffer);
+        let mut number = 0;
+        if count {
+            self.sent += 1;
+            number = self.sent;
+        }
+        self.lent.push(Lent { number, outside: outside.is_some(), buffer: buffer.clone() });
+        if let Some(chunk) = outside
+            && count
+        {
+            self.returned.expect(chunk, number);
+        }
+        to.0.put(buffer).attachment(attachment).wait()?;
+        Ok(number)
     }
 }
