@@ -147,6 +147,7 @@ func (s *Shim) loadDataflow(l *link.Load) error {
 		Report:          func(f link.Fact) { s.routerReports(nodes[f.Node], f) },
 		Unhealthy:       func(id string, unread time.Duration) { s.unhealthy(nodes[id], unread) },
 		Mapped:          s.mapped,
+		Naming:          func(file string) { s.marks.add(file) },
 	})
 	if err != nil {
 		return fmt.Errorf("load dataflow %s: %w", l.Dataflow, err)

@@ -48,8 +48,15 @@ func (g *segments) note(pid int) {
 		return
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.byPID[pid] = names
+	g.mu.Unlock()
+	g.add(names...)
+}
+
+// add notes files, also those that are still to be made.
+func (g *segments) add(names ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	var fresh []byte
 	for _, name := range names {
 		if !g.known[name] {

@@ -209,6 +209,9 @@ func (b *bridge) close() {
 		select {
 		case <-ended:
 		case <-time.After(bridgeCloseLimit):
+			if b.lanes != nil {
+				b.lanes.leases.end()
+			}
 		}
 	})
 }
@@ -251,6 +254,9 @@ func (r *Router) CloseBridges() {
 		})
 	}
 	ends.Wait()
+	if r.mem.sup != nil {
+		r.mem.sup.Unname()
+	}
 }
 
 // closeBridge closes the session's bridge, when all that came by it is routed.

@@ -1,16 +1,18 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/dora-go/dora/transport/nodewire"
+	"github.com/dora-go/dora/transport/shm"
 	"github.com/dora-go/dora/transport/zenoh"
 )
 
-// Large messages of Go nodes reach an official node through Zenoh's shared memory, all
-// else over its connection. The node puts what comes by either way into one channel, in
+// Large messages of Go nodes reach an official node through memory that it finds as Zenoh's
+// shared memory, the sender's own or a pool; all else over its connection. The node puts what comes by either way into one channel, in
 // order of arrival. So that nothing is overtaken:
 //
 //   - A message goes directly only while the node waits for events, with nothing queued:
@@ -56,10 +58,10 @@ type lanes struct {
 	ready chan struct{} // closed when the path has shown that it works
 	came  chan struct{} // an answer came
 
-	// pool is used by the node's relay alone, and by close, after it.
-	use    sync.Mutex
+	use    sync.Mutex // of the pool and the publishers; taken before the node's mu
 	pool   *zenoh.Pool
 	closed bool
+	leases leases
 
 	// The rest belongs to the node's mu.
 	open bool
@@ -73,15 +75,22 @@ type lanes struct {
 	marks        []uint64
 	first        uint64
 	timer        *time.Timer
+	// files of senders' memory. The latest message lies in one that is not known yet, and
+	// the latest probe asks for one.
+	files    map[*shm.Export]*file
+	unproven *shm.Export
+	proving  *file
 }
 
 // lane leads from an output of a Go node to one input.
 type lane struct {
-	all    *lanes
-	in     *input
-	pub    *zenoh.Publisher
-	sub    *zenoh.Subscription
-	direct uint64 // messages; belongs to the node's mu
+	all *lanes
+	in  *input
+	pub *zenoh.Publisher
+	sub *zenoh.Subscription
+	// direct counts messages, and inPlace those of them that lie where their sender has
+	// written them; they belong to the node's mu.
+	direct, inPlace uint64
 }
 
 // laneInputs are the inputs of a node to which lanes may lead.
@@ -110,7 +119,7 @@ func (r *Router) laneInputs(n *node) []*input {
 }
 
 func (b *bridge) openLanes(from []*input) error {
-	b.lanes = &lanes{b: b, byInput: map[*input]*lane{}, ready: make(chan struct{}), came: make(chan struct{}, 1)}
+	b.lanes = &lanes{b: b, byInput: map[*input]*lane{}, files: map[*shm.Export]*file{}, ready: make(chan struct{}), came: make(chan struct{}, 1)}
 	for _, in := range from {
 		l := &lane{all: b.lanes, in: in}
 		dataflow, p := b.n.r.dataflow, in.producer
@@ -146,6 +155,7 @@ func (ls *lanes) close() {
 		ls.pool.Close()
 		ls.pool = nil
 	}
+	ls.leases.end()
 }
 
 // shut ends the use of the lanes; n.mu is held.
@@ -175,24 +185,22 @@ func (l *lane) take(s *zenoh.Sample) {
 	}
 }
 
-// probe asks the node whether it has read what came before.
-func (l *lane) probe() error {
-	return l.pub.Put(nil, nodewire.AppendMetadata(nil, nodewire.Metadata{Time: l.in.node.r.clock.Now(),
-		Parameters: map[string]nodewire.Parameter{nodewire.ParamStartupMarker: {Kind: nodewire.Bool, Bool: true}}}))
-}
-
 // acknowledged: the node answered.
 func (l *lane) acknowledged() {
 	ls, n := l.all, l.in.node
 	n.mu.Lock()
 	if ls.due == l {
 		ls.due = nil
+		if ls.proving != nil {
+			ls.proving.proven, ls.proving = true, nil
+		}
 	}
 	select {
 	case ls.came <- struct{}{}:
 	default:
 	}
 	n.flush()
+	ls.look()
 }
 
 // start makes the pool and waits for the node's first answer on every lane.
@@ -243,7 +251,7 @@ func (ls *lanes) reach(l *lane) bool {
 	default:
 	}
 	for {
-		if l.probe() != nil {
+		if l.probe(nil) != nil {
 			return false
 		}
 		select {
@@ -257,20 +265,25 @@ func (ls *lanes) reach(l *lane) bool {
 }
 
 // sendDirectly sends a message to the node by its lane, if it has one that may be used
-// now. It runs on the node's relay.
-func (n *node) sendDirectly(in *input, payload, meta []byte) bool {
-	if len(payload) < laneMin {
-		return false
+// now, and then releases it, or keeps it until the node is done with it. Its error says that
+// the message cannot be read. It runs on the node's relay.
+func (n *node) sendDirectly(in *input, m *shm.Message) (bool, error) {
+	if max(len(m.Payload), m.Length) < laneMin {
+		return false, nil
 	}
 	ls := n.lanes()
 	if ls == nil {
-		return false
+		return false, nil
 	}
 	l := ls.byInput[in]
 	if l == nil || !ls.settle() || !l.enter() {
-		return false
+		return false, nil
 	}
-	sent, err := l.send(payload, meta)
+	sent, err := l.send(m)
+	var unreadable error
+	if errors.Is(err, shm.ErrCutOff) {
+		unreadable, err = err, nil
+	}
 	n.mu.Lock()
 	switch {
 	case !sent:
@@ -288,7 +301,7 @@ func (n *node) sendDirectly(in *input, payload, meta []byte) bool {
 	if first {
 		ls.b.mapped() // the engine has made room for what it notes of messages
 	}
-	return sent
+	return sent, unreadable
 }
 
 // lanes of the node's current process, which begin to open with the first call.
@@ -342,7 +355,7 @@ func (l *lane) enter() bool {
 		ls.use.Unlock()
 		return false
 	}
-	held, back := ls.pool.Held()
+	held, back := ls.collect()
 	ls.use.Unlock()
 	n.mu.Lock()
 	for ; ls.first < back && len(ls.marks) > 0; ls.first++ {
@@ -359,23 +372,48 @@ func (l *lane) enter() bool {
 	return ok
 }
 
-func (l *lane) send(payload, meta []byte) (bool, error) {
+func (l *lane) send(m *shm.Message) (bool, error) {
 	ls := l.all
 	ls.use.Lock()
 	defer ls.use.Unlock()
 	if ls.pool == nil {
 		return false, nil
 	}
-	sent, err := l.pub.PutShared(ls.pool, laneHeld, payload, meta)
-	if !sent {
-		return false, err
+	f := ls.file(m.Export)
+	inPlace := f != nil
+	if inPlace {
+		if !m.Export.Holds(m) {
+			return false, shm.ErrCutOff
+		}
+		number, err := l.pub.PutPlace(ls.pool, f.place(m), m.Meta)
+		if err != nil {
+			return false, err
+		}
+		ls.leases.keep(number, m.Lease(), ls.look)
+	} else {
+		sent, err := l.copy(m)
+		if !sent {
+			return false, err
+		}
+		m.Release()
 	}
 	n := ls.b.n
 	n.mu.Lock()
 	ls.marks = append(ls.marks, ls.passed)
 	l.direct++
+	if inPlace {
+		l.inPlace++
+	}
 	n.mu.Unlock()
 	return true, nil
+}
+
+// copy sends a message from memory of this process.
+func (l *lane) copy(m *shm.Message) (bool, error) {
+	if m.Export != nil {
+		return l.pub.PutFilled(l.all.pool, laneHeld, m.Length, m.ReadExport, m.Meta)
+	}
+	return l.pub.PutShared(l.all.pool, laneHeld, m.Payload, m.Meta)
 }
 
 // after has f called, instead of what was to be called before; n.mu is held.
@@ -397,11 +435,13 @@ func (ls *lanes) ask() {
 	}
 	ls.unasked = false
 	ls.watch()
+	x := ls.unproven
+	ls.unproven = nil
 	n.mu.Unlock()
 	ls.use.Lock()
 	var err error
 	if !ls.closed {
-		err = l.probe()
+		err = l.probe(x)
 	}
 	ls.use.Unlock()
 	if err != nil {

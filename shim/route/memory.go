@@ -214,7 +214,7 @@ func (m *sharedMemory) edge(in *input) error {
 	if in.hold {
 		policy = shm.Backpressure
 	}
-	e, err := m.sup.Connect(shm.Route{From: from, Output: outputName(in.output()), To: to, Input: in.id, Queue: in.cap, Policy: policy})
+	e, err := m.sup.Connect(shm.Route{From: from, Output: outputName(in.output()), To: to, Input: in.id, Queue: in.cap, Policy: policy, Export: m.r.exportsTo(in)})
 	if err != nil {
 		return fmt.Errorf("route: %w", err)
 	}

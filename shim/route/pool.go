@@ -15,6 +15,7 @@ const (
 	poolMin      = 1 << 20
 	poolWarn     = 8 << 20 // what official nodes take by themselves
 	poolReserve  = 8 << 20 // for the metadata of shared memory
+	exportMost   = 16 << 20
 )
 
 const poolVariable = "DORA_NODE_SHM_POOL_SIZE"
@@ -26,6 +27,9 @@ type poolPlan struct {
 	// lane is the size of the pool from which large messages of Go nodes reach an official
 	// one; 0 for none.
 	lane int
+	// export is what the sender of such messages may have of memory that they are read in,
+	// in bytes; 0 for none.
+	export int64
 }
 
 // size of a node's pool in bytes.
@@ -44,6 +48,7 @@ func (r *Router) planPools() {
 	free, known := freeSharedMemory()
 	budget := free - free/4 - poolReserve
 	p.lane = r.lanePool(free, known)
+	p.export = r.exportShare(free, known)
 	var sharing []*node
 	for _, n := range r.order {
 		if n.dynamic {
@@ -98,6 +103,27 @@ func (r *Router) lanePool(free int64, known bool) int {
 		return 0
 	}
 	return int(size)
+}
+
+// exportShare takes from the quarter that is not shared out what the lanes' pools leave.
+func (r *Router) exportShare(free int64, known bool) int64 {
+	senders := map[*node]bool{}
+	for _, n := range r.order {
+		for _, in := range r.laneInputs(n) {
+			senders[in.producer] = true
+		}
+	}
+	switch {
+	case len(senders) == 0:
+		return 0
+	case !known:
+		return exportMost
+	}
+	share := min(exportMost, free/8/int64(len(senders)))
+	if share < laneLeast {
+		return 0
+	}
+	return share
 }
 
 // poolShare divides a budget among a number of nodes, and says whether that is so little

@@ -61,7 +61,7 @@ func (n *node) relay(from *shm.Reader) {
 		case m.Notice != nil:
 			n.relayNotice(m.Notice)
 		case m.End == shm.NotEnded:
-			n.relayMessage(&m)
+			n.relayMessage(from, &m)
 		}
 	}
 }
@@ -79,8 +79,9 @@ func (n *node) relayNotice(b []byte) {
 	n.flush()
 }
 
-// relayMessage queues a message, whose payload stays where it is until it was sent.
-func (n *node) relayMessage(m *shm.Message) {
+// relayMessage queues a message, whose payload stays where it is until it was sent, if it can
+// be read there.
+func (n *node) relayMessage(from *shm.Reader, m *shm.Message) {
 	in := n.input(m.Input)
 	meta, err := nodewire.ScanMetadata(m.Meta)
 	if in == nil || err != nil {
@@ -90,8 +91,22 @@ func (n *node) relayMessage(m *shm.Message) {
 		m.Release()
 		return
 	}
-	if n.sendDirectly(in, m.Payload, m.Meta) {
-		m.Release()
+	sent, err := n.sendDirectly(in, m)
+	if sent {
+		return
+	}
+	if m.Export != nil && err == nil {
+		copied := nodewire.NewBuffer(m.Length)
+		defer copied.Release()
+		if err = m.ReadExport(copied.Bytes()); err == nil {
+			msg := in.message(copied, &meta, copied.Bytes())
+			m.Release()
+			n.put(in, &msg)
+			return
+		}
+	}
+	if err != nil {
+		from.Break(m, err)
 		return
 	}
 	b := &borrowed{m: *m}

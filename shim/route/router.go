@@ -31,6 +31,9 @@ type Config struct {
 	// Mapped, if not nil, is called when a node, or this process for it, has mapped shared
 	// memory that has a name, which may outlive both; it may do so with each call anew.
 	Mapped func(node string)
+	// Naming, if not nil, is told of every file that this process is about to make in the
+	// folder of shared memory: it may outlive the process.
+	Naming func(file string)
 	// LocalListenPort for dynamic nodes; if it is taken, another one is used and
 	// reported. 0 means DefaultLocalPort.
 	LocalListenPort int
