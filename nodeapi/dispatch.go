@@ -4,18 +4,23 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
-// correlator is what takes part in the node's events beside its loop: the client of a
-// service or an action. It runs no goroutine; its methods are called by whoever
-// receives, in the order of the events, and must not wait.
-type correlator interface {
-	// take is offered every message before the loop; true: it is the helper's now.
-	take(in *Input) bool
-	// observe sees every other event. The loop gets it too.
+// observer takes part in the node's events beside its loop. It runs no goroutine; its
+// methods are called by whoever receives, in the order of the events, and must not wait.
+type observer interface {
+	// observe sees every event that is no message. The loop gets it too.
 	observe(ev Event)
 	// end says that no event will come any more, and why.
 	end(err error)
+}
+
+// correlator is an observer that also gets messages: the client of a service or an action.
+type correlator interface {
+	observer
+	// take is offered every message before the loop; true: it is the helper's now.
+	take(in *Input) bool
 }
 
 // dispatcher hands events to helpers and to the loop.
@@ -27,38 +32,76 @@ type dispatcher struct {
 	next func(ctx context.Context) (Event, error)
 	// received counts a message that the loop or a helper gets.
 	received func(input string, bytes uint64, at Timestamp)
-	turn     chan struct{} // full while somebody receives
+	turn     turn          // of who receives
 	kick     chan struct{} // something was set aside
+	// last is what the loop works on: slices of its values do not keep it alive, and calls
+	// inside of the loop receive others meanwhile.
+	last   atomic.Pointer[Input]
+	takers atomic.Pointer[[]correlator] // of helpers; nil: none
 
 	mu      sync.Mutex
-	last    Event        // what the loop works on: slices of its values do not keep it alive
-	helpers []correlator // replaced, never changed
+	helpers []observer // replaced, never changed
 	ended   error
 	closed  bool // nothing is set aside any more
 	aside   *aside
 }
 
-func newDispatcher(next func(context.Context) (Event, error), a *aside) *dispatcher {
-	return &dispatcher{next: next, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), aside: a}
+// turn is held by one goroutine at a time. Between a message and the code that it is for,
+// giving it back costs two memory accesses.
+type turn struct {
+	held    atomic.Bool
+	waiting atomic.Int32
+	free    chan struct{} // rung when somebody waits
 }
 
-func (d *dispatcher) add(h correlator) {
+func (t *turn) try() bool { return t.held.CompareAndSwap(false, true) }
+
+// give ends the turn. Who waits says so before it looks whether the turn is free, so one of
+// the two sees the other.
+func (t *turn) give() {
+	t.held.Store(false)
+	if t.waiting.Load() > 0 {
+		signal(t.free)
+	}
+}
+
+func newDispatcher(next func(context.Context) (Event, error), a *aside) *dispatcher {
+	return &dispatcher{next: next, turn: turn{free: make(chan struct{}, 1)}, kick: make(chan struct{}, 1), aside: a}
+}
+
+func (d *dispatcher) add(h observer) {
 	d.mu.Lock()
 	ended := d.ended
-	d.helpers = append(slices.Clone(d.helpers), h)
+	d.setHelpers(append(slices.Clone(d.helpers), h))
 	d.mu.Unlock()
 	if ended != nil {
 		h.end(ended)
 	}
 }
 
-func (d *dispatcher) remove(h correlator) {
+func (d *dispatcher) remove(h observer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.helpers = slices.DeleteFunc(slices.Clone(d.helpers), func(x correlator) bool { return x == h })
+	d.setHelpers(slices.DeleteFunc(slices.Clone(d.helpers), func(x observer) bool { return x == h }))
 }
 
-func (d *dispatcher) all() []correlator {
+// setHelpers replaces the helpers; mu is held.
+func (d *dispatcher) setHelpers(all []observer) {
+	d.helpers = all
+	var takers []correlator
+	for _, h := range all {
+		if c, ok := h.(correlator); ok {
+			takers = append(takers, c)
+		}
+	}
+	if takers == nil {
+		d.takers.Store(nil)
+	} else {
+		d.takers.Store(&takers)
+	}
+}
+
+func (d *dispatcher) all() []observer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.helpers
@@ -66,21 +109,13 @@ func (d *dispatcher) all() []correlator {
 
 // recv returns the next event for the loop.
 func (d *dispatcher) recv(ctx context.Context) (Event, error) {
-	d.keep(nil)
+	d.last.Store(nil)
 	ev, err := d.forLoop(ctx)
-	d.keep(ev)
 	if in, ok := ev.(*Input); ok {
-		d.received(in.ID, in.Data.Data().SizeInBytes(), in.Metadata.Timestamp)
+		d.last.Store(in)
+		d.received(in.ID, in.size(), in.Metadata.Timestamp)
 	}
 	return ev, err
-}
-
-// keep holds on to an event until the loop asks for the next one; calls inside of the
-// loop receive others meanwhile.
-func (d *dispatcher) keep(ev Event) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.last = ev
 }
 
 func (d *dispatcher) forLoop(ctx context.Context) (Event, error) {
@@ -88,24 +123,41 @@ func (d *dispatcher) forLoop(ctx context.Context) (Event, error) {
 		if ev := d.popAside(); ev != nil {
 			return ev, nil
 		}
-		select {
-		case d.turn <- struct{}{}:
-		case <-d.kick:
-			continue
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if !d.turn.try() && !d.await(ctx, ctx, d.kick) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			continue // something was set aside
 		}
 		// It may have been set aside before the turn was ours.
 		if ev := d.popAside(); ev != nil {
-			<-d.turn
+			d.turn.give()
 			return ev, nil
 		}
 		ev, err := d.receive(ctx)
-		<-d.turn
+		d.turn.give()
 		if ev != nil || err != nil {
 			return ev, err
 		}
 	}
+}
+
+// await waits for the turn. It is false if one of the contexts is done or other is rung
+// before.
+func (d *dispatcher) await(a, b context.Context, other <-chan struct{}) bool {
+	d.turn.waiting.Add(1)
+	defer d.turn.waiting.Add(-1)
+	for !d.turn.try() {
+		select {
+		case <-d.turn.free:
+			continue
+		case <-other:
+		case <-a.Done():
+		case <-b.Done():
+		}
+		return false
+	}
+	return true
 }
 
 // receive gets one event and shows it to the helpers. It returns nil if one took it.
@@ -125,12 +177,12 @@ func (d *dispatcher) receive(ctx context.Context) (Event, error) {
 		}
 		return ev, nil
 	}
-	helpers := d.all()
-	if len(helpers) == 0 {
+	takers := d.takers.Load()
+	if takers == nil {
 		return ev, nil
 	}
-	size := in.Data.Data().SizeInBytes() // a helper may release it
-	for _, h := range helpers {
+	size := in.size() // a helper may release it
+	for _, h := range *takers {
 		if h.take(in) {
 			d.received(in.ID, size, in.Metadata.Timestamp)
 			return nil, nil
@@ -145,22 +197,24 @@ func (d *dispatcher) wait(ctx, answered context.Context) error {
 		if answered.Err() != nil {
 			return nil
 		}
-		var turn chan<- struct{} // nil: not now
-		room := d.room()
-		if room == nil {
-			turn = d.turn
+		if room := d.room(); room != nil {
+			select {
+			case <-room:
+				continue
+			case <-answered.Done():
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
-		select {
-		case turn <- struct{}{}:
-		case <-room:
-			continue
-		case <-answered.Done():
-			return nil
-		case <-ctx.Done():
+		if !d.turn.try() && !d.await(ctx, answered, nil) {
+			if answered.Err() != nil {
+				return nil
+			}
 			return ctx.Err()
 		}
 		err := d.receiveFor(ctx, answered)
-		<-d.turn
+		d.turn.give()
 		if err != nil {
 			return err
 		}
@@ -244,7 +298,8 @@ func (d *dispatcher) close(err error) {
 	d.end(err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.closed, d.last = true, nil
+	d.closed = true
+	d.last.Store(nil)
 	d.aside.clear()
 }
 

@@ -25,6 +25,16 @@ type Input struct {
 	// Data is never nil: a message without data (a timer's tick) has an empty array of
 	// type Null. It is valid until Release.
 	Data arrow.Array
+
+	bytes uint64 // of Data's buffers, if not 0
+}
+
+// size of Data's buffers in bytes.
+func (e *Input) size() uint64 {
+	if e.bytes == 0 && e.Data != nil {
+		e.bytes = e.Data.Data().SizeInBytes()
+	}
+	return e.bytes
 }
 
 // Release gives the memory of Data back. It is for nodes that handle large messages at

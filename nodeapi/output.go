@@ -82,10 +82,10 @@ func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) e
 
 // SendBytes sends raw bytes: an array of type UInt8. See SendOutput.
 func (n *Node) SendBytes(output string, data []byte, opts ...SendOption) error {
+	n.rouse(output, len(data)) // first, as the receiver takes the longest to come to itself
 	if ok, err := n.mayOutput(output); !ok {
 		return err
 	}
-	n.rouse(output, len(data))
 	s := scratches.Get().(*scratch)
 	defer s.release()
 	if err := payload.EncodeBytesInto(&s.encoded, data); err != nil {

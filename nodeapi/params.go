@@ -61,8 +61,7 @@ func ParamOr[T any](p *Params, key string, fallback T) T {
 	return fallback
 }
 
-func (p *Params) take(*Input) bool { return false }
-func (p *Params) end(error)        {}
+func (p *Params) end(error) {}
 
 func (p *Params) observe(ev Event) {
 	p.mu.Lock()

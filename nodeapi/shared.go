@@ -35,6 +35,8 @@ type shared struct {
 	recovered *Input
 	last      *Input // kept alive until the next one is asked for
 	lent      *lease // its memory
+	ahead     ahead
+	message   shm.Message // the latest
 
 	// Bytes of messages that are not released, and the number of them at which the
 	// garbage collector is asked for help.
@@ -51,6 +53,7 @@ type sharedInput struct {
 	id      string
 	closed  bool
 	decoder payload.Decoder
+	plain   nodewire.PlainReader
 }
 
 // lease is the memory of a message in the hands of the node's code.
@@ -59,6 +62,7 @@ type lease struct {
 	message shm.Lease
 	s       *shared
 	bytes   int64 // of its sender's memory
+	at      *byte // where the message was expected
 }
 
 // Return gives the memory back to the sender.
@@ -120,6 +124,7 @@ func join(ctx context.Context, at *nodewire.Shared) (*shm.Endpoint, error) {
 // goroutine at a time calls it.
 func (s *shared) recv(ctx context.Context, q *queue) (Event, error) {
 	s.last = nil
+	s.clock.Settle()
 	if s.lent != nil {
 		s.lent.Watch()
 		s.lent = nil
@@ -167,10 +172,12 @@ func (s *shared) next(ctx context.Context, q *queue) (Event, error) {
 		}
 		return convert(&it), nil
 	}
-	m, err := s.ep.Reader.Recv(ctx)
+	s.prepare()
+	s.message = shm.Message{}
+	err = s.ep.Reader.Next(ctx, &s.message)
 	switch {
 	case err == nil:
-		return s.convert(&m, q), nil
+		return s.convert(&s.message, q), nil
 	case errors.Is(err, shm.ErrInterrupted):
 		return nil, nil
 	case errors.Is(err, shm.ErrFinished), errors.Is(err, shm.ErrClosed):
@@ -235,7 +242,7 @@ func (s *shared) convert(m *shm.Message, q *queue) Event {
 	}
 	known := s.of(m.Input)
 	in, err := s.input(m, known)
-	_ = s.clock.Update(m.Time) // a clock that is far ahead is not followed
+	s.clock.Saw(m.Time)
 	if err != nil {
 		return &Error{Err: fmt.Errorf("input %s: %w", m.Input, err)}
 	}
@@ -274,9 +281,14 @@ func (s *shared) notice(b []byte, q *queue) Event {
 
 // input decodes a message in place.
 func (s *shared) input(m *shm.Message, known *sharedInput) (*Input, error) {
+	at, plain := known.plain.Read(m.Meta, m.Time)
+	if in := s.prepared(m, known); in != nil && plain {
+		in.Metadata.Timestamp = timestampOf(at)
+		return in, nil
+	}
 	in := &Input{ID: m.Input}
 	var err error
-	if at, ok := nodewire.PlainMetadata(m.Meta); ok {
+	if plain {
 		in.Metadata.Timestamp = timestampOf(at)
 	} else if md, err := nodewire.DecodeMetadata(m.Meta); err == nil {
 		in.Metadata = publicMetadata(md)

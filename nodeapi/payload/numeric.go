@@ -223,7 +223,7 @@ type Decoder struct {
 // Decode is [Decode] with an owner, or nil. It may reside in memory
 // that changes meanwhile: what it says is read once.
 func (d *Decoder) Decode(data []byte, o *Owner) (arrow.Array, error) {
-	if len(data) == d.size && d.size > 0 && bytes.Equal(data[:len(d.head)], d.head) && ends(data) {
+	if d.Alike(data) {
 		return d.last.array(data, o), nil
 	}
 	s, ok := shapeOf(data)
@@ -233,6 +233,20 @@ func (d *Decoder) Decode(data []byte, o *Owner) (arrow.Array, error) {
 	d.last, d.size = s, len(data)
 	d.head = s.fill(d.head[:0], s.rows, s.from-len(s.form.head), s.length)
 	return s.array(data, o), nil
+}
+
+// Alike says whether a stream differs from the last one in its values alone.
+func (d *Decoder) Alike(data []byte) bool {
+	return len(data) == d.size && d.size > 0 && bytes.Equal(data[:len(d.head)], d.head) && ends(data)
+}
+
+// Ahead is what Decode returns for a stream that is not there yet, if it will begin where
+// room does and be alike; nil if nothing is known of it, or room is too short.
+func (d *Decoder) Ahead(room []byte, o *Owner) arrow.Array {
+	if d.size == 0 || d.size > len(room) {
+		return nil
+	}
+	return d.last.array(room[:d.size:d.size], o)
 }
 
 // decodeAny is decodeAny for a stream that another encoder wrote. It remembers where the

@@ -72,6 +72,7 @@ type Clock struct {
 	id   [16]byte
 	now  func() time.Time
 	last atomic.Uint64
+	seen atomic.Uint64 // what Saw was given and Settle has not looked at; 0 for nothing
 }
 
 // NewClock makes a clock with a random id.
@@ -97,8 +98,9 @@ func ntp64(t time.Time) uint64 {
 func (c *Clock) physical() uint64 { return ntp64(c.now()) &^ counterMask }
 
 // Now returns a reading later than every earlier one of this clock and than every
-// reading given to Update.
+// reading given to Update or Saw.
 func (c *Clock) Now() Timestamp {
+	c.Settle()
 	now := c.physical()
 	for {
 		last := c.last.Load()
@@ -132,5 +134,20 @@ func (c *Clock) Update(remote uint64) error {
 		if c.last.CompareAndSwap(last, next) {
 			return nil
 		}
+	}
+}
+
+// Saw is Update for when nothing is to be done now: the clock advances when it is read, or
+// by Settle, which has to come before the next Saw. Readings too far in the future are left
+// out.
+func (c *Clock) Saw(remote uint64) { c.seen.Store(remote) }
+
+// Settle does what Saw has left.
+func (c *Clock) Settle() {
+	if c.seen.Load() == 0 {
+		return
+	}
+	if remote := c.seen.Swap(0); remote != 0 {
+		_ = c.Update(remote)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"sort"
 	"time"
 )
@@ -223,6 +224,30 @@ func PlainMetadata(b []byte) (t Timestamp, ok bool) {
 	t = d.timestamp("metadata timestamp")
 	return t, d.end() == nil
 }
+
+// PlainReader is PlainMetadata for messages of one sender: their metadata mostly differ in
+// the time alone, and that is known. The zero value is ready. It is used by one goroutine.
+type PlainReader struct {
+	id   [16]byte
+	rest []byte // what follows the time
+}
+
+// Read reads metadata with the time at.
+func (p *PlainReader) Read(b []byte, at uint64) (Timestamp, bool) {
+	if len(p.rest) > 0 && len(b) > len(p.rest) && string(b[len(b)-len(p.rest):]) == string(p.rest) &&
+		len(b) == 1+uvarintLength(at)+len(p.rest) && b[0] == MetadataVersion {
+		return Timestamp{Time: at, ID: p.id}, true
+	}
+	t, ok := PlainMetadata(b)
+	if ok && t.Time == at {
+		p.id = t.ID
+		p.rest = append(p.rest[:0], b[1+uvarintLength(at):]...)
+	}
+	return t, ok
+}
+
+// uvarintLength is how many bytes a number takes.
+func uvarintLength(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 // AppendDataHead encodes what stands between a Metadata and a payload of the given length
 // in bytes (0: no data) in the Raw form of a Message.

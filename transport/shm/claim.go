@@ -8,10 +8,11 @@ import (
 )
 
 // take claims the next message of an input's oldest edge.
-func (r *Reader) take(in *input) (Message, pollState) {
+func (r *Reader) take(in *input, m *Message) pollState {
 	e := in.edges[0]
 	if e.ruined != nil {
-		return r.finish(in, Broken, e.ruined), pollGot
+		r.finish(in, m, Broken, e.ruined)
+		return pollGot
 	}
 	// Before head: what the producer published before it was gone is to be delivered.
 	state := atomic.LoadUint32(e.producerState)
@@ -21,26 +22,28 @@ func (r *Reader) take(in *input) (Message, pollState) {
 		queued := head - tail
 		if queued == 0 {
 			if state == stateLive {
-				return Message{}, pollNone
+				return pollNone
 			}
-			return r.finish(in, Gone, nil), pollGot
+			r.finish(in, m, Gone, nil)
+			return pollGot
 		}
 		if queued > uint64(e.geo.Entries) {
 			if atomic.LoadUint64(e.tail) != tail {
 				continue // the producer dropped messages in between
 			}
-			return r.finish(in, Broken, fmt.Errorf("it wrote %d as the number of messages sent; %d were read", head, tail)), pollGot
+			r.finish(in, m, Broken, fmt.Errorf("it wrote %d as the number of messages sent; %d were read", head, tail))
+			return pollGot
 		}
-		if m, ok := r.claim(in, e, tail); ok {
-			return m, pollGot
+		if r.claim(in, e, tail, m) {
+			return pollGot
 		}
 	}
-	return Message{}, pollBusy
+	return pollBusy
 }
 
 // claim copies entry i and then claims it: if the producer has dropped it meanwhile, and
 // perhaps used the entry again, the claim fails and the copy is thrown away.
-func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
+func (r *Reader) claim(in *input, e *inEdge, i uint64, m *Message) bool {
 	b := e.entry(i)
 	var d descriptor
 	d.load(b)
@@ -48,8 +51,10 @@ func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
 	var h *hold
 	var inline []byte
 	if n := d.inlineBytes(); bad == nil && n > 0 {
-		h = holds.Get().(*hold)
-		h.buf = inlineBuffers.Get().(*inlineBuffer)
+		if h = r.spare; h == nil {
+			h = bufferedHold()
+		}
+		r.spare = nil
 		inline = h.buf.bytes()[:n]
 		copy(inline, b[entBytes:entBytes+n])
 	}
@@ -58,7 +63,7 @@ func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
 		if h != nil {
 			h.release(h.generation.Load())
 		}
-		return Message{}, false
+		return false
 	}
 	atomic.StoreUint64(e.received, atomic.LoadUint64(e.received)+1)
 	fault("entry.claimed")
@@ -66,23 +71,27 @@ func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
 		ring(e.bell.room)
 	}
 	if bad != nil {
-		return r.finish(in, Broken, fmt.Errorf("it wrote a message with %w", bad)), true
+		r.finish(in, m, Broken, fmt.Errorf("it wrote a message with %w", bad))
+		return true
 	}
 	if d.flags&flagEnd != 0 {
-		return r.finish(in, Closed, nil), true
+		r.finish(in, m, Closed, nil)
+		return true
 	}
-	m := e.message()
+	e.address(m)
 	m.Time, m.Seq, m.Protected = d.time, d.seq, d.flags&flagProtected != 0
 	if d.flags&flagArena != 0 {
 		if h == nil {
 			h = holds.Get().(*hold)
 		}
-		if err := r.borrow(e, &d, h, &m); err != nil {
+		if err := r.borrow(e, &d, h, m); err != nil {
 			h.release(h.generation.Load())
 			if errors.Is(err, ErrDisconnected) {
-				return r.finish(in, Gone, nil), true
+				r.finish(in, m, Gone, nil)
+				return true
 			}
-			return r.finish(in, Broken, err), true
+			r.finish(in, m, Broken, err)
+			return true
 		}
 	} else {
 		m.Payload = inline[:d.length:d.length]
@@ -96,9 +105,28 @@ func (r *Reader) claim(in *input, e *inEdge, i uint64) (Message, bool) {
 	}
 	if !m.Protected && int64(i-atomic.LoadUint64(e.flushed)) < 0 {
 		m.Release()
-		return Message{}, false
+		*m = Message{}
+		return false
 	}
-	return m, true
+	return true
+}
+
+func bufferedHold() *hold {
+	h := holds.Get().(*hold)
+	h.buf = inlineBuffers.Get().(*inlineBuffer)
+	return h
+}
+
+// Landing is where the next message's payload begins if it is short enough to come in the
+// ring, InlineMax bytes at most. Who is about to call Recv may prepare for it; the memory is
+// not to be touched before Recv has returned a message that lies there.
+func (r *Reader) Landing() []byte {
+	r.recv.Lock()
+	defer r.recv.Unlock()
+	if r.spare == nil {
+		r.spare = bufferedHold()
+	}
+	return r.spare.buf.bytes()
 }
 
 // inlineBytes is how many bytes follow the descriptor in the ring.
@@ -112,8 +140,9 @@ func (d *descriptor) inlineBytes() int {
 	return 0
 }
 
-func (e *inEdge) message() Message {
-	return Message{Input: e.Input, Edge: e.ID, Source: e.Peer, Output: e.Output, Incarnation: e.PeerIncarnation}
+// address writes where a message comes from.
+func (e *inEdge) address(m *Message) {
+	m.Input, m.Edge, m.Source, m.Output, m.Incarnation = e.Input, e.ID, e.Peer, e.Output, e.PeerIncarnation
 }
 
 // borrow points the message at its slot.
@@ -208,19 +237,18 @@ func (e *inEdge) letGo() {
 	}
 }
 
-// finish ends the input's oldest edge and returns the message that says so.
-func (r *Reader) finish(in *input, reason EndReason, err error) Message {
+// finish ends the input's oldest edge; m becomes the message that says so.
+func (r *Reader) finish(in *input, m *Message, reason EndReason, err error) {
 	e := in.edges[0]
 	in.edges = slices.Delete(in.edges, 0, 1)
-	m := e.message()
-	m.End = reason
+	*m = Message{End: reason}
+	e.address(m)
 	if err != nil {
 		m.Err = fmt.Errorf("input %s: %s/%s does not keep the rules of shared memory: %w", e.Input, e.Peer, e.Output, err)
 		r.ctl.broken(e.ID, m.Err.Error())
 	}
 	r.shut(e)
 	r.ctl.drained(e.ID, reason.String())
-	return m
 }
 
 // shut lets go of an edge and, with the last one from that process, of its segments.

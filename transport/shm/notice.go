@@ -118,15 +118,16 @@ func (r *Reader) beginFinish() {
 }
 
 // scanOrdered is scan while notices wait: messages that come after one are held back.
-func (r *Reader) scanOrdered() (Message, pollState, error) {
+func (r *Reader) scanOrdered(m *Message) (pollState, error) {
 	first := r.notices[0]
 	if r.due(first) {
 		if r.finishing {
-			return Message{}, pollNone, ErrFinished
+			return pollNone, ErrFinished
 		}
 		r.notices = slices.Delete(r.notices, 0, 1)
 		fault("notice.taken")
-		return Message{Notice: first.data}, pollGot, nil
+		*m = Message{Notice: first.data}
+		return pollGot, nil
 	}
 	busy := pollNone
 	for i := range r.inputs {
@@ -135,16 +136,16 @@ func (r *Reader) scanOrdered() (Message, pollState, error) {
 		if len(in.edges) == 0 || !r.mayTake(in) {
 			continue
 		}
-		m, st := r.take(in)
+		st := r.take(in, m)
 		if st == pollGot {
 			r.last = k
-			return m, st, nil
+			return st, nil
 		}
 		if st == pollBusy {
 			busy = st
 		}
 	}
-	return Message{}, busy, nil
+	return busy, nil
 }
 
 // due says whether everything before the notice was read.

@@ -31,6 +31,7 @@ type Reader struct {
 	last      int // the input that was served last
 	notices   []*notice
 	finishing bool      // the only notice is the end
+	spare     *hold     // with a buffer, for the next message that comes in the ring
 	waits     int       // since yielded
 	yielded   time.Time // the latest time slice began
 	watched   <-chan struct{}
@@ -172,7 +173,13 @@ func (r *Reader) input(id string) *input {
 // Recv returns the next message or end of any input; inputs take turns. It sleeps until
 // there is one, ctx is done, or Interrupt or Close was called. It returns
 // ErrDisconnected when the supervisor is gone and everything queued was delivered.
-func (r *Reader) Recv(ctx context.Context) (Message, error) {
+func (r *Reader) Recv(ctx context.Context) (m Message, err error) {
+	err = r.Next(ctx, &m)
+	return m, err
+}
+
+// Next is Recv into m, which has no content on entry or after an error.
+func (r *Reader) Next(ctx context.Context, m *Message) error {
 	r.recv.Lock()
 	defer r.recv.Unlock()
 	var armed uint32 // 0 if not
@@ -182,9 +189,9 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 			if armed != 0 || slept {
 				r.calm()
 			}
-			return Message{}, ErrInterrupted
+			return ErrInterrupted
 		}
-		m, st, err := r.poll(ctx)
+		st, err := r.poll(ctx, m)
 		if st == pollGot || err != nil {
 			if !r.served.Load() {
 				r.served.Store(true)
@@ -193,7 +200,7 @@ func (r *Reader) Recv(ctx context.Context) (Message, error) {
 			if armed != 0 || slept {
 				r.calm()
 			}
-			return m, err
+			return err
 		}
 		switch {
 		case st == pollBusy:
@@ -250,11 +257,11 @@ func (r *Reader) calm() {
 }
 
 // TryRecv returns a message or end if there is one.
-func (r *Reader) TryRecv() (Message, bool) {
+func (r *Reader) TryRecv() (m Message, ok bool) {
 	r.recv.Lock()
 	defer r.recv.Unlock()
 	for {
-		m, st, err := r.poll(context.Background())
+		st, err := r.poll(context.Background(), &m)
 		if st != pollBusy || err != nil {
 			return m, st == pollGot
 		}
@@ -281,26 +288,21 @@ const (
 )
 
 // poll looks once at everything that Recv waits for.
-func (r *Reader) poll(ctx context.Context) (Message, pollState, error) {
+func (r *Reader) poll(ctx context.Context, m *Message) (st pollState, err error) {
 	if r.closed.Load() {
-		return Message{}, pollNone, ErrClosed
+		return pollNone, ErrClosed
 	}
 	r.adopt()
-	var m Message
-	var st pollState
 	if len(r.notices) == 0 {
-		m, st = r.scan()
-	} else {
-		var err error
-		if m, st, err = r.scanOrdered(); err != nil {
-			return m, st, err
-		}
+		st = r.scan(m)
+	} else if st, err = r.scanOrdered(m); err != nil {
+		return st, err
 	}
 	if st != pollNone {
-		return m, st, nil
+		return st, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return Message{}, pollNone, err
+		return pollNone, err
 	}
 	if r.changed.Load() {
 		r.post.Lock()
@@ -309,9 +311,9 @@ func (r *Reader) poll(ctx context.Context) (Message, pollState, error) {
 			err = nil // those first
 		}
 		r.post.Unlock()
-		return Message{}, pollNone, err
+		return pollNone, err
 	}
-	return Message{}, pollNone, nil
+	return pollNone, nil
 }
 
 // watch rings the own bell when ctx is done. Callers mostly come with the same context
@@ -373,7 +375,7 @@ func (r *Reader) spinning(ctx context.Context, d time.Duration) bool {
 }
 
 // scan looks at every input once, beginning after the one served last.
-func (r *Reader) scan() (Message, pollState) {
+func (r *Reader) scan(m *Message) pollState {
 	busy := pollNone
 	for i := range r.inputs {
 		k := r.last + 1 + i
@@ -384,16 +386,16 @@ func (r *Reader) scan() (Message, pollState) {
 		if len(in.edges) == 0 {
 			continue
 		}
-		m, st := r.take(in)
+		st := r.take(in, m)
 		if st == pollGot {
 			r.last = k
-			return m, st
+			return st
 		}
 		if st == pollBusy {
 			busy = st
 		}
 	}
-	return Message{}, busy
+	return busy
 }
 
 // forgetSegment is called when a producer has retired a segment.
