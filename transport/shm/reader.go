@@ -17,7 +17,9 @@ type Reader struct {
 	sup  *Supervisor  // of this process, or nil
 	spin atomic.Int64 // nanoseconds
 	// ahead is how long a reader that was woken looks for the message: see Writer.Rouse.
-	ahead time.Duration
+	ahead  time.Duration
+	calmly atomic.Bool // never look for messages that are expected (pace.go)
+	born   time.Time
 
 	asleep      atomic.Bool
 	interrupted atomic.Bool
@@ -30,10 +32,11 @@ type Reader struct {
 	inputs    []*input
 	last      int // the input that was served last
 	notices   []*notice
-	finishing bool      // the only notice is the end
-	spare     *hold     // with a buffer, for the next message that comes in the ring
-	waits     int       // since yielded
-	yielded   time.Time // the latest time slice began
+	finishing bool          // the only notice is the end
+	spare     *hold         // with a buffer, for the next message that comes in the ring
+	late      time.Duration // how late timers wake this reader
+	waits     int           // since yielded
+	yielded   time.Time     // the latest time slice began
 	watched   <-chan struct{}
 	unwatch   func() bool
 
@@ -52,6 +55,7 @@ type Reader struct {
 type input struct {
 	id    string
 	edges []*inEdge
+	pace  pace
 }
 
 // inEdge is the consumer's end of an edge.
@@ -94,7 +98,10 @@ func (seg *remoteSegment) free() {
 }
 
 func newReader(ctl control, own *bell, o Options) *Reader {
-	r := &Reader{ctl: ctl, own: own, sup: o.sup, ahead: rouseAhead, remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount)}
+	r := &Reader{
+		ctl: ctl, own: own, sup: o.sup, ahead: rouseAhead, late: paceLate, born: time.Now(),
+		remotes: make(map[MemberID]*remote), counts: make(map[string]*inputCount),
+	}
 	if runtime.NumCPU() == 1 {
 		r.ahead = 0 // whoever we wait for could not run
 	}
@@ -184,6 +191,7 @@ func (r *Reader) Next(ctx context.Context, m *Message) error {
 	defer r.recv.Unlock()
 	var armed uint32 // 0 if not
 	slept, woken := false, false
+	var next outlook
 	for {
 		if r.interrupted.Load() && !r.closed.Load() && r.interrupted.Swap(false) {
 			if armed != 0 || slept {
@@ -196,6 +204,9 @@ func (r *Reader) Next(ctx context.Context, m *Message) error {
 			if !r.served.Load() {
 				r.served.Store(true)
 			}
+			if err == nil {
+				r.noteArrival(m, slept)
+			}
 			// Left armed, the bell would cost the next sender a system call.
 			if armed != 0 || slept {
 				r.calm()
@@ -205,6 +216,9 @@ func (r *Reader) Next(ctx context.Context, m *Message) error {
 		switch {
 		case st == pollBusy:
 			runtime.Gosched()
+		case next.of != nil:
+			r.lookOut(next, func() bool { return ctx.Err() != nil })
+			next.of = nil
 		case armed == 0:
 			spin := time.Duration(r.spin.Load())
 			if woken {
@@ -219,11 +233,19 @@ func (r *Reader) Next(ctx context.Context, m *Message) error {
 			armed = arm(r.own.sleep)
 			fault("bell.armed")
 		default:
+			var sleep time.Duration
+			next, sleep = r.foresee()
 			r.asleep.Store(true)
-			wait(r.own.sleep, armed, 0)
+			wait(r.own.sleep, armed, sleep)
 			r.asleep.Store(false)
 			r.waits++
-			armed, slept, woken = 0, true, true
+			if next.of != nil && atomic.LoadUint32(r.own.sleep) == armed {
+				disarm(r.own.sleep) // the time is over
+				woken = false
+			} else {
+				next.of, woken = nil, true
+			}
+			armed, slept = 0, true
 		}
 	}
 }
@@ -354,15 +376,7 @@ func (r *Reader) spinning(ctx context.Context, d time.Duration) bool {
 	end := time.Now().Add(d)
 	for {
 		for range 32 {
-			for _, in := range r.inputs {
-				if len(in.edges) > 0 {
-					e := in.edges[0]
-					if atomic.LoadUint64(e.head) != atomic.LoadUint64(e.tail) {
-						return true
-					}
-				}
-			}
-			if r.interrupted.Load() || r.changed.Load() || r.closed.Load() {
+			if r.something() {
 				return true
 			}
 		}
@@ -372,6 +386,19 @@ func (r *Reader) spinning(ctx context.Context, d time.Duration) bool {
 		// The sender may have been put on this very processor.
 		yieldThread()
 	}
+}
+
+// something says whether there may be something for Recv.
+func (r *Reader) something() bool {
+	for _, in := range r.inputs {
+		if len(in.edges) > 0 {
+			e := in.edges[0]
+			if atomic.LoadUint64(e.head) != atomic.LoadUint64(e.tail) {
+				return true
+			}
+		}
+	}
+	return r.interrupted.Load() || r.changed.Load() || r.closed.Load()
 }
 
 // scan looks at every input once, beginning after the one served last.

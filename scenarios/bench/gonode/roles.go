@@ -147,7 +147,7 @@ func (b *bench) paced() (any, error) {
 	next := b.clock.now()
 	for seq := range uint64(b.count) {
 		next = max(next+b.every, b.clock.now())
-		time.Sleep(time.Duration(next - b.clock.now()))
+		sleepUntil(next)
 		t0, err := b.send(seq)
 		if err == nil && b.acked {
 			err = b.waitFor(seq)
