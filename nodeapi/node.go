@@ -163,6 +163,17 @@ func (n *Node) Spin(d time.Duration) {
 	}
 }
 
+// Foresee says whether Recv may wake by itself shortly before a message of another Go node
+// that is due, if an input's messages come regularly, every 2 ms or less often, and look for
+// it without sleeping. It does unless told otherwise: the message arrives in half of the time,
+// as no sleeping processor is to be woken for it, and that costs up to 5 % of a processor per
+// input. On battery, turn it off.
+func (n *Node) Foresee(yes bool) {
+	if n.shared != nil {
+		n.shared.ep.Reader.Foresee(yes)
+	}
+}
+
 // next takes an event from the queue or the shared memory.
 func (n *Node) next(ctx context.Context) (Event, error) {
 	ev, err := n.take(ctx)

@@ -51,7 +51,7 @@ func (e extent) time(full, short time.Duration) time.Duration {
 // warmPaced is how many messages come before those that are measured: while the first
 // ones are under way, official nodes still find each other, and memory is touched for the
 // first time.
-const warmPaced = 30
+const warmPaced = 100
 
 // pace300 is the load of the latency rows: 300 messages per second, as a camera or a
 // controller sends them. Larger ones are sent one at a time.
@@ -61,7 +61,7 @@ func pace300(bytes, count int) pace {
 
 // pacedRows compare one-way latencies.
 func pacedRows(w *workshop, e extent) []row {
-	n, large := e.of(60, 30), e.of(12, 6)
+	n, large := e.of(200, 40), e.of(12, 6)
 	at16 := pace300(16<<20, large)
 	at4 := pace300(4<<20, large)
 	at4.warmUp, at16.warmUp = 5, 5

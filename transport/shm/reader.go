@@ -17,9 +17,9 @@ type Reader struct {
 	sup  *Supervisor  // of this process, or nil
 	spin atomic.Int64 // nanoseconds
 	// ahead is how long a reader that was woken looks for the message: see Writer.Rouse.
-	ahead  time.Duration
-	calmly atomic.Bool // never look for messages that are expected (pace.go)
-	born   time.Time
+	ahead time.Duration
+	blind atomic.Bool // see Foresee
+	born  time.Time
 
 	asleep      atomic.Bool
 	interrupted atomic.Bool
@@ -35,6 +35,7 @@ type Reader struct {
 	finishing bool          // the only notice is the end
 	spare     *hold         // with a buffer, for the next message that comes in the ring
 	late      time.Duration // how late timers wake this reader
+	looks     int           // how often it looked for an expected message
 	waits     int           // since yielded
 	yielded   time.Time     // the latest time slice began
 	watched   <-chan struct{}
