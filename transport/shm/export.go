@@ -304,8 +304,7 @@ func (x *Export) Release() {
 }
 
 // ReadExport copies the payload of a message in exportable memory into b, which has its
-// length. It fails with ErrCutOff; see
-// Reader.Break.
+// length. It fails with ErrCutOff; see [Reader.Break].
 func (m *Message) ReadExport(b []byte) error {
 	if err := readFile(m.Export.fd, b, m.Offset); err != nil {
 		return fmt.Errorf("%w: a message of %d bytes at %d: %w", ErrCutOff, m.Length, m.Offset, err)
@@ -322,7 +321,7 @@ func (r *Reader) Break(m *Message, why error) {
 	m.Release()
 	for _, in := range r.inputs {
 		if len(in.edges) > 0 && in.edges[0].ID == id {
-			r.finish(in, Broken, why)
+			r.finish(in, new(Message), Broken, why)
 			return
 		}
 	}
