@@ -10,14 +10,16 @@ const (
 	// woken, in bytes: at 10 GB/s half of rouseAhead.
 	rouseBefore = 256 << 10
 	// streamMin is from where on Go's copy writes around the caches, in bytes (the runtime's
-	// memmove for amd64). A receiver that was idle gets such a message sooner; so copies of
-	// this size are not cut into smaller ones to wake it in between.
+	// memmove for amd64). To wake the receiver in between, a copy of this size is not cut below
+	// it.
 	streamMin = 1 << 20
 	// streamSlack is more than a message has around its values, in bytes.
 	streamSlack = 64 << 10
-	// denseMax is up to where messages that follow each other at once are copied through the
-	// caches all the same, in bytes: the receiver reads them there. Longer ones do not fit.
-	denseMax = 8 << 20
+	// cacheMax is up to where messages may be copied through the caches all the same, in bytes:
+	// in pieces. Longer ones do not fit there.
+	cacheMax = 8 << 20
+	// copyTrial: of so many copies, one goes the way that was slower lately.
+	copyTrial = 16
 	// rousePause: a receiver of a message not longer ago than this is woken late, as its
 	// processor does not sleep deeply yet. Of two nodes that answer each other at once, the
 	// second would be woken on another processor instead of following the first.
@@ -68,8 +70,12 @@ func rousePoint(size int) int {
 func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 	size := len(b)
 	before, piece := rousePoint(size), size
-	if size >= streamMin && size <= denseMax && w.dense(output) {
-		piece = streamMin / 2
+	long := size >= streamMin && size <= cacheMax // the rest needs no lock and no clock
+	var way copyWay
+	if long {
+		if way = w.copyWay(output); way.cached {
+			piece = streamMin / 2
+		}
 	}
 	for _, p := range parts {
 		if before >= 0 && before <= len(p) {
@@ -83,22 +89,59 @@ func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 		before -= len(p)
 		b = b[copyPieces(b, p, piece):]
 	}
-	if size < streamMin {
-		return // dense asks for long messages alone
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if out := w.outputs[output]; out != nil {
-		out.filled = time.Now()
+	if long {
+		w.copied(output, size, way)
 	}
 }
 
-// dense says whether the last long message of the output was made a moment ago.
-func (w *Writer) dense(output string) bool {
+// copyWay is how a long message is copied: through the caches or around them. Messages that
+// follow each other at once go through them, as the receiver reads them there. For others it
+// depends on the processor, by a factor of two either way, so both are tried.
+type copyWay struct {
+	cached, dense bool
+	begin         time.Time
+}
+
+func (w *Writer) copyWay(output string) (way copyWay) {
+	way.begin = time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := w.outputs[output]
-	return out != nil && time.Since(out.filled) < rousePause
+	if out == nil {
+		return way
+	}
+	way.dense = way.begin.Sub(out.filled) < rousePause
+	faster := out.took[1] < out.took[0]
+	out.copies++
+	if out.copies%copyTrial == 0 {
+		faster = !faster
+	}
+	way.cached = way.dense || faster
+	return way
+}
+
+// copied notes how long a copy took.
+func (w *Writer) copied(output string, size int, way copyWay) {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := w.outputs[output]
+	if out == nil {
+		return
+	}
+	out.filled = now
+	if way.dense {
+		return
+	}
+	took := &out.took[0]
+	if way.cached {
+		took = &out.took[1]
+	}
+	per := now.Sub(way.begin) * streamMin / time.Duration(size)
+	if *took == 0 {
+		*took = per
+	}
+	*took += (per - *took) / 4
 }
 
 func copyPieces(to, from []byte, piece int) (n int) {

@@ -43,6 +43,9 @@ type output struct {
 	closed bool
 	latest time.Time // of the last message to a single receiver
 	filled time.Time // the last long message was complete
+	// took is how long 1 MiB took lately, around the caches and through them (fill.go).
+	took   [2]time.Duration
+	copies int // of long messages
 }
 
 // outEdge is the producer's end of an edge.
