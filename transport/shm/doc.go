@@ -14,6 +14,7 @@
 //   - A bell is what a node sleeps on: one for all its inputs. The sender to a single
 //     receiver that sleeps rings before it makes a short message, and when the last 256 KiB
 //     of a long one are to be copied (Writer.Rouse), because waking a processor takes longer.
+//     The receiver of regular messages wakes by itself before they come (pace.go).
 //
 // # What it guarantees
 //
