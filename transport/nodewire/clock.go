@@ -144,10 +144,8 @@ func (c *Clock) Saw(remote uint64) { c.seen.Store(remote) }
 
 // Settle does what Saw has left.
 func (c *Clock) Settle() {
-	if c.seen.Load() == 0 {
-		return
-	}
-	if remote := c.seen.Swap(0); remote != 0 {
+	if remote := c.seen.Load(); remote != 0 {
 		_ = c.Update(remote)
+		c.seen.CompareAndSwap(remote, 0) // last, for those who read the clock meanwhile
 	}
 }

@@ -240,8 +240,9 @@ func (r *Reader) Next(ctx context.Context, m *Message) error {
 			wait(r.own.sleep, armed, sleep)
 			r.asleep.Store(false)
 			r.waits++
-			if next.of != nil && atomic.LoadUint32(r.own.sleep) == armed {
-				disarm(r.own.sleep) // the time is over
+			// A signal may end the wait, too.
+			if next.of != nil && atomic.LoadUint32(r.own.sleep) == armed && r.now() >= next.wake {
+				disarm(r.own.sleep)
 				woken = false
 			} else {
 				next.of, woken = nil, true
