@@ -1,6 +1,7 @@
 package route
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/dora-go/dora/transport/nodewire"
@@ -30,20 +31,28 @@ func (r *Router) addTimer(in *input) {
 // kept are left out.
 func (t *timer) run(r *Router) {
 	defer r.wg.Done()
+	alarm, err := newAlarm()
+	if err != nil {
+		r.warn(t.inputs[0].node.id, fmt.Sprintf("its timer does not run: %v; allow more open files (ulimit -n)", err))
+		return
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-r.closed
+		alarm.stop()
+	}()
+	defer func() {
+		<-ended
+		alarm.close()
+	}()
 	interval := max(t.interval, 1)
-	start := time.Now()
-	wait := time.NewTimer(0)
-	defer wait.Stop()
-	for {
-		select {
-		case <-wait.C:
-		case <-r.closed:
+	for start := time.Now(); ; {
+		r.tick(t)
+		next := interval - time.Since(start)%interval
+		if alarm.wait(max(next, minTick)) != nil {
 			return
 		}
-		r.tick(t)
-		elapsed := time.Since(start)
-		next := interval - elapsed%interval
-		wait.Reset(max(next, minTick))
 	}
 }
 
