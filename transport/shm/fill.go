@@ -15,8 +15,8 @@ const (
 	streamMin = 1 << 20
 	// streamSlack is more than a message has around its values, in bytes.
 	streamSlack = 64 << 10
-	// cacheMax is up to where messages may be copied through the caches all the same, in bytes:
-	// in pieces. Longer ones do not fit there.
+	// cacheMax is up to where messages that follow each other at once fit into the caches, in
+	// bytes.
 	cacheMax = 8 << 20
 	// copyTrial: of so many copies, one goes the way that was slower lately.
 	copyTrial = 16
@@ -70,10 +70,10 @@ func rousePoint(size int) int {
 func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 	size := len(b)
 	before, piece := rousePoint(size), size
-	long := size >= streamMin && size <= cacheMax // the rest needs no lock and no clock
+	long := size >= streamMin // the rest needs no lock and no clock
 	var way copyWay
 	if long {
-		if way = w.copyWay(output); way.cached {
+		if way = w.copyWay(output, size); way.cached {
 			piece = streamMin / 2
 		}
 	}
@@ -94,15 +94,16 @@ func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 	}
 }
 
-// copyWay is how a long message is copied: through the caches or around them. Messages that
-// follow each other at once go through them, as the receiver reads them there. For others it
-// depends on the processor, by a factor of two either way, so both are tried.
+// copyWay is how a long message is copied: through the caches, in pieces, or around them.
+// Messages that follow each other at once go through them if they fit, as the receiver reads
+// them there. For others it depends on the processor, by a factor of two either way, so both
+// are tried.
 type copyWay struct {
 	cached, dense bool
 	begin         time.Time
 }
 
-func (w *Writer) copyWay(output string) (way copyWay) {
+func (w *Writer) copyWay(output string, size int) (way copyWay) {
 	way.begin = time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,7 +111,7 @@ func (w *Writer) copyWay(output string) (way copyWay) {
 	if out == nil {
 		return way
 	}
-	way.dense = way.begin.Sub(out.filled) < rousePause
+	way.dense = size <= cacheMax && way.begin.Sub(out.filled) < rousePause
 	faster := out.took[1] < out.took[0]
 	out.copies++
 	if out.copies%copyTrial == 0 {

@@ -171,7 +171,7 @@ func TestCopiesTakeTheFasterWay(t *testing.T) {
 		w.mu.Unlock()
 		cached := 0
 		for range 10 * copyTrial {
-			if w.copyWay("image").cached {
+			if w.copyWay("image", 2<<20).cached {
 				cached++
 			}
 		}
@@ -186,7 +186,7 @@ func TestCopiesTakeTheFasterWay(t *testing.T) {
 	w.mu.Lock()
 	out.took, out.filled = [2]time.Duration{50, 100}, time.Now()
 	w.mu.Unlock()
-	if way := w.copyWay("image"); !way.cached || !way.dense {
+	if way := w.copyWay("image", 2<<20); !way.cached || !way.dense {
 		t.Errorf("a message that follows at once is copied as %+v", way)
 	}
 }
