@@ -167,12 +167,8 @@ func (r *receiver) await(t *testing.T, count int) []string {
 	return list
 }
 
-func goToOfficial(t *testing.T, keep bool) (*rig, *shm.Endpoint, *receiver) {
-	t.Helper()
-	g := startWithGo(t, flow(t, "go: -> out", "py: in=go/out"), "go")
-	ep := g.endpoint("go", 1)
-	r := directReceiver(t, g, keep)
-	r.p = g.running("py", "go")[0]
+// start reads until the end of the test.
+func (r *receiver) start(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -182,6 +178,15 @@ func goToOfficial(t *testing.T, keep bool) (*rig, *shm.Endpoint, *receiver) {
 		_ = r.p.events.Close()
 		<-ended
 	})
+}
+
+func goToOfficial(t *testing.T, keep bool) (*rig, *shm.Endpoint, *receiver) {
+	t.Helper()
+	g := startWithGo(t, flow(t, "go: -> out", "py: in=go/out"), "go")
+	ep := g.endpoint("go", 1)
+	r := directReceiver(t, g, keep)
+	r.p = g.running("py", "go")[0]
+	r.start(t)
 	return g, ep, r
 }
 
@@ -334,15 +339,7 @@ func TestSenderThatCutsOffItsMemory(t *testing.T) {
 			r := directReceiver(t, g, false)
 			p := g.running("py", "go", "other")
 			r.p = p[0]
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				r.read()
-			}()
-			t.Cleanup(func() {
-				_ = r.p.events.Close()
-				<-ended
-			})
+			r.start(t)
 			n := 0
 			eventually(t, "messages are read where they lie", func() bool {
 				sendShared(t, ep, numbered(n, 100_000))

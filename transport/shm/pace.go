@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"context"
 	"slices"
 	"time"
 )
@@ -77,9 +78,8 @@ func (p *pace) arrived(at time.Duration) {
 // follow compares a message with what was expected.
 func (p *pace) follow(at, interval time.Duration) {
 	half := p.half()
-	for p.beat += p.period; at-p.beat > p.period/2; p.beat += p.period {
-		// messages in between did not come
-	}
+	// Messages in between may not have come.
+	p.beat += p.period * max(1, (at-p.beat+p.period/2)/p.period)
 	off := at - p.beat
 	for i, error := range [...]time.Duration{off, interval - p.period} {
 		hit := 0
@@ -169,7 +169,7 @@ func (r *Reader) foresee() (next outlook, sleep time.Duration) {
 
 // lookOut looks for a message that is expected. It gives up early if somebody else wants the
 // processor.
-func (r *Reader) lookOut(next outlook, ended func() bool) {
+func (r *Reader) lookOut(ctx context.Context, next outlook) {
 	next.of.tried = true
 	r.looks++
 	at := r.now()
@@ -184,7 +184,7 @@ func (r *Reader) lookOut(next outlook, ended func() bool) {
 		yieldThread()
 		was := at
 		at = r.now()
-		if at > next.until || ended() {
+		if at > next.until || ctx.Err() != nil {
 			return
 		}
 		if at-was > paceCrowded && !r.something() {

@@ -218,7 +218,7 @@ func (r *Reader) Next(ctx context.Context, m *Message) error {
 		case st == pollBusy:
 			runtime.Gosched()
 		case next.of != nil:
-			r.lookOut(next, func() bool { return ctx.Err() != nil })
+			r.lookOut(ctx, next)
 			next.of = nil
 		case armed == 0:
 			spin := time.Duration(r.spin.Load())
@@ -243,7 +243,6 @@ func (r *Reader) Next(ctx context.Context, m *Message) error {
 			// A signal may end the wait, too.
 			if next.of != nil && atomic.LoadUint32(r.own.sleep) == armed && r.now() >= next.wake {
 				disarm(r.own.sleep)
-				woken = false
 			} else {
 				next.of, woken = nil, true
 			}
