@@ -69,60 +69,76 @@ func rousePoint(size int) int {
 // fill copies the parts of a message for an output, and wakes the receiver on the way.
 func (w *Writer) fill(output string, b []byte, parts [][]byte) {
 	size := len(b)
-	before, piece := rousePoint(size), size
-	long := size >= streamMin // the rest needs no lock and no clock
-	var way copyWay
-	if long {
-		if way = w.copyWay(output, size); way.cached {
-			piece = streamMin / 2
-		}
+	if size < streamMin { // needs no clock
+		w.copyParts(output, b, parts, rousePoint(size), copyPlain)
+		return
 	}
+	t := w.copyTurn(output, size)
+	at := rousePoint(size)
+	if t.way == copyTogether {
+		at = size - togetherLast
+	}
+	w.copyParts(output, b, parts, at, t.way)
+	w.copied(output, size, t)
+}
+
+// copyParts wakes the receiver when the first rouse bytes are copied, if that is not -1.
+func (w *Writer) copyParts(output string, b []byte, parts [][]byte, rouse int, way copyWay) {
 	for _, p := range parts {
-		if before >= 0 && before <= len(p) {
-			n := copyPieces(b, p[:before], piece)
+		if rouse >= 0 && rouse <= len(p) {
+			n := way.copy(b, p[:rouse])
 			b, p = b[n:], p[n:]
 			w.mu.Lock()
 			w.rouse(output)
 			w.mu.Unlock()
-			before = -1
+			rouse = -1
 		}
-		before -= len(p)
-		b = b[copyPieces(b, p, piece):]
-	}
-	if long {
-		w.copied(output, size, way)
+		rouse -= len(p)
+		b = b[way.copy(b, p):]
 	}
 }
 
-// copyWay is how a long message is copied: through the caches, in pieces, or around them.
-// Messages that follow each other at once go through them if they fit, as the receiver reads
-// them there. For others it depends on the processor, by a factor of two either way, so both
-// are tried.
-type copyWay struct {
-	cached, dense bool
-	begin         time.Time
+// copyTurn decides how the next long message of an output is copied.
+type copyTurn struct {
+	way   copyWay
+	dense bool // the one before was just now
+	begin time.Time
 }
 
-func (w *Writer) copyWay(output string, size int) (way copyWay) {
-	way.begin = time.Now()
+// Messages that follow each other at once go through the caches if they fit, as the receiver
+// reads them there. For others it depends on the processor, by a factor of two either way, so
+// all ways are tried.
+func (w *Writer) copyTurn(output string, size int) copyTurn {
+	t := copyTurn{begin: time.Now()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := w.outputs[output]
 	if out == nil {
-		return way
+		return t
 	}
-	way.dense = size <= cacheMax && way.begin.Sub(out.filled) < rousePause
-	faster := out.took[1] < out.took[0]
+	follows := t.begin.Sub(out.filled) < rousePause
+	if t.dense = follows && size <= cacheMax; t.dense {
+		t.way = copyCached
+		return t
+	}
+	ways := copyWays
+	if follows || size < togetherMin {
+		ways = copyTogether // of messages at once, the receiver needs the other processor
+	}
+	for way := range ways {
+		if out.took[way] < out.took[t.way] {
+			t.way = way
+		}
+	}
 	out.copies++
 	if out.copies%copyTrial == 0 {
-		faster = !faster
+		t.way = (t.way + 1 + copyWay(out.copies/copyTrial)%(ways-1)) % ways
 	}
-	way.cached = way.dense || faster
-	return way
+	return t
 }
 
 // copied notes how long a copy took.
-func (w *Writer) copied(output string, size int, way copyWay) {
+func (w *Writer) copied(output string, size int, t copyTurn) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,24 +147,13 @@ func (w *Writer) copied(output string, size int, way copyWay) {
 		return
 	}
 	out.filled = now
-	if way.dense {
+	if t.dense {
 		return
 	}
-	took := &out.took[0]
-	if way.cached {
-		took = &out.took[1]
-	}
-	per := now.Sub(way.begin) * streamMin / time.Duration(size)
+	took := &out.took[t.way]
+	per := now.Sub(t.begin) * streamMin / time.Duration(size)
 	if *took == 0 {
 		*took = per
 	}
 	*took += (per - *took) / 4
-}
-
-func copyPieces(to, from []byte, piece int) (n int) {
-	for len(from) > 0 {
-		k := copy(to[n:], from[:min(len(from), piece)])
-		n, from = n+k, from[k:]
-	}
-	return n
 }

@@ -3,7 +3,6 @@
 package shm
 
 import (
-	"bytes"
 	"context"
 	"runtime"
 	"sync/atomic"
@@ -143,50 +142,4 @@ func TestSpinningReaderIsNotWoken(t *testing.T) {
 	to.Reader.Spin(0)
 	to.Reader.Interrupt()
 	<-got
-}
-
-// A long message goes the way that was faster lately, one of sixteen the other, and one that
-// follows at once through the caches.
-func TestCopiesTakeTheFasterWay(t *testing.T) {
-	r := newRig(t, SupervisorOptions{})
-	from, to, _ := r.pair(4, Backpressure)
-	w := from.Writer
-	payload := bytes.Repeat([]byte{7}, 2<<20)
-	for range 4 { // each way is tried
-		time.Sleep(2 * rousePause)
-		r.send(from, "image", payload, Header{})
-		m := r.recv(to)
-		if !bytes.Equal(m.Payload, payload) {
-			t.Fatal("the message is damaged")
-		}
-		m.Release()
-	}
-	out := w.outputs["image"]
-	if out.took[0] == 0 || out.took[1] == 0 {
-		t.Fatalf("after four messages the two ways took %v", out.took)
-	}
-	for _, took := range [][2]time.Duration{{100, 50}, {50, 100}} {
-		w.mu.Lock()
-		out.took, out.filled, out.copies = took, time.Time{}, 0
-		w.mu.Unlock()
-		cached := 0
-		for range 10 * copyTrial {
-			if w.copyWay("image", 2<<20).cached {
-				cached++
-			}
-		}
-		want := 10
-		if took[1] < took[0] {
-			want = 10 * (copyTrial - 1)
-		}
-		if cached != want {
-			t.Errorf("if the ways take %v, %d of %d copies go through the caches, want %d", took, cached, 10*copyTrial, want)
-		}
-	}
-	w.mu.Lock()
-	out.took, out.filled = [2]time.Duration{50, 100}, time.Now()
-	w.mu.Unlock()
-	if way := w.copyWay("image", 2<<20); !way.cached || !way.dense {
-		t.Errorf("a message that follows at once is copied as %+v", way)
-	}
 }

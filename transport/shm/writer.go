@@ -41,11 +41,10 @@ type output struct {
 	turn   sync.Mutex
 	edges  []*outEdge // replaced, never changed in place
 	closed bool
-	latest time.Time // of the last message to a single receiver
-	filled time.Time // the last long message was complete
-	// took is how long 1 MiB took lately, around the caches and through them (fill.go).
-	took   [2]time.Duration
-	copies int // of long messages
+	latest time.Time               // of the last message to a single receiver
+	filled time.Time               // the last long message was complete
+	took   [copyWays]time.Duration // by 1 MiB, lately
+	copies int                     // of long messages
 }
 
 // outEdge is the producer's end of an edge.
