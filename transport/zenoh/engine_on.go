@@ -11,6 +11,8 @@ import "C"
 import (
 	"errors"
 	"runtime/cgo"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -25,15 +27,41 @@ func (r *reason) err() error { return errors.New(C.GoString(&r[0])) }
 func start(b []byte) *C.uint8_t   { return (*C.uint8_t)(unsafe.SliceData(b)) }
 func startOf(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
 
+// beginning is held by whoever may be the first in this process to make shared memory. When
+// Zenoh has made its first file, it removes those in /dev/shm that nobody has locked, and a
+// file is not locked until a moment after it was made: one that another session makes just
+// then would lose its name, and the session could share no memory with its peers, for good and
+// without a word.
+var beginning struct {
+	sync.Mutex
+	over atomic.Bool
+}
+
+// alone runs what makes shared memory, by itself until the first of it was made.
+func alone(make func() error) error {
+	if beginning.over.Load() {
+		return make()
+	}
+	beginning.Lock()
+	defer beginning.Unlock()
+	err := make()
+	if err == nil {
+		beginning.over.Store(true)
+	}
+	return err
+}
+
 type engineSession struct{ c *C.dora_zenoh_session }
 
 func (s *engineSession) open(config string) error {
-	var why reason
-	s.c = C.dora_zenoh_open(startOf(config), C.size_t(len(config)), &why[0], C.size_t(len(why)))
-	if s.c == nil {
-		return why.err()
-	}
-	return nil
+	return alone(func() error {
+		var why reason
+		s.c = C.dora_zenoh_open(startOf(config), C.size_t(len(config)), &why[0], C.size_t(len(why)))
+		if s.c == nil {
+			return why.err()
+		}
+		return nil
+	})
 }
 
 func (s *engineSession) locator() (string, error) {
@@ -105,12 +133,14 @@ func (p *enginePublisher) free() {
 type enginePool struct{ c *C.dora_zenoh_pool_s }
 
 func (p *enginePool) make(size int) error {
-	var why reason
-	p.c = C.dora_zenoh_pool(C.size_t(size), &why[0], C.size_t(len(why)))
-	if p.c == nil {
-		return why.err()
-	}
-	return nil
+	return alone(func() error {
+		var why reason
+		p.c = C.dora_zenoh_pool(C.size_t(size), &why[0], C.size_t(len(why)))
+		if p.c == nil {
+			return why.err()
+		}
+		return nil
+	})
 }
 
 func (p *enginePool) take(length, most int) []byte {
