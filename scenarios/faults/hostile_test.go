@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,8 @@ os.write(1, b"half a line")
 os.close(1)
 os.write(2, b"after stdout was closed\n")
 open(sys.argv[1], "w").close()
-time.sleep(2)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
 os.write(2, b"after the folder was removed\n")
 `
 
@@ -35,12 +37,24 @@ func TestHostilePrinters(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := h.start(fmt.Sprintf(`nodes:
-  - {id: py, path: threads.py, args: %[1]s/py}
-  - {id: go, path: testnode, args: "init print=first close-stdout 'stderr=after stdout was closed' append=%[1]s/go:x sleep=2s 'stderr=after the folder was removed'"}
+  - {id: py, path: threads.py, args: %[1]s/py %[1]s/removed}
+  - {id: go, path: testnode, args: "init print=first close-stdout 'stderr=after stdout was closed' append=%[1]s/go:x await=%[1]s/removed 'stderr=after the folder was removed'"}
 `, h.dir))
+	// A stream's lines come in order, but not after those of the other one.
+	last := map[string][]string{"go": {"first", "after stdout was closed"}, "py": {"half a line", "after stdout was closed"}}
 	h.eventually(30*time.Second, "both have closed stdout", func() bool {
-		return len(lines(filepath.Join(h.dir, "go"))) == 1 && exists(filepath.Join(h.dir, "py")) &&
-			strings.Contains(h.dora("logs", "flow", "py", "--tail", "3"), "after stdout was closed")
+		for node, wanted := range last {
+			if !exists(filepath.Join(h.dir, node)) || !exists(filepath.Join(dir, "log_"+node+".jsonl")) {
+				return false
+			}
+			all := h.fileLines(dir, node)
+			for _, msg := range wanted {
+				if !slices.ContainsFunc(all, func(l logLine) bool { return l.Msg == msg }) {
+					return false
+				}
+			}
+		}
+		return true
 	}, nil)
 	seen := map[string]int{}
 	for _, l := range h.fileLines(dir, "py") {
@@ -57,6 +71,10 @@ func TestHostilePrinters(t *testing.T) {
 		t.Errorf("%d different lines", len(seen))
 	}
 	if err := os.RemoveAll(filepath.Join(h.dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // whether a file is still there is looked at once a second
+	if err := os.WriteFile(filepath.Join(h.dir, "removed"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	h.eventually(30*time.Second, "the dataflow has ended", func() bool { return h.status() == "Finished" }, nil)

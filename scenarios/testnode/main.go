@@ -6,6 +6,7 @@
 //	argv                     the rest of the arguments as JSON, then end
 //	env=NAME                 NAME=value
 //	sleep=500ms  hang        wait; wait for ever
+//	await=FILE               wait until there is a file
 //	burn=64                  hold 64 MiB and use a fifth of a processor, for ever
 //	exit=3  kill             end with a code; by SIGKILL
 //	deaf                     ignore SIGTERM from here on
@@ -83,6 +84,13 @@ func (t *testnode) do(name, arg string) error {
 	case "hang":
 		for {
 			time.Sleep(time.Hour)
+		}
+	case "await":
+		for {
+			if _, err := os.Stat(arg); err == nil {
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
 	case "burn":
 		return burn(arg)
