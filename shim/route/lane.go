@@ -25,7 +25,10 @@ import (
 // The node drops what comes directly when its channel is full, and nobody is told. So it
 // gets so only what fits for sure: laneHeld messages that it has not let go, and never more
 // events than laneRoom of which nothing shows that they are out of the channel. What a
-// message shows, when the node lets it go, is that everything before it is.
+// message shows, when the node lets it go, is that everything before it is. Where nothing has
+// shown it for longer, because what came went over the connection, one message goes directly to
+// see, laneScout apart. It is lost if the channel is full to the last place just then: if the
+// node has read nothing since exactly that many events ago.
 
 const (
 	// laneMin is the size in bytes from which a message goes directly.
@@ -34,15 +37,13 @@ const (
 	laneHeld = 8
 	// laneRoom: official nodes make their channel for 64 events at least.
 	laneRoom = 64 - laneHeld - 8
-	// laneWait is how long the node may take to answer. One that does not loses the direct
-	// path; its messages take the slower one from then on.
+	// laneScout is the pause between messages that go directly to see whether more may.
+	laneScout = time.Second
+	// laneWait is how long the node may take to answer. The messages of one that does not
+	// take the slower path for a while (laneopen.go).
 	laneWait = 500 * time.Millisecond
 	// laneAsk is how long after a message its probe follows, if nothing waits for the answer.
 	laneAsk = time.Millisecond
-	// laneProbe is the pause between the probes before the first message, and laneSettle
-	// how long answers to them may still come.
-	laneProbe  = 20 * time.Millisecond
-	laneSettle = 100 * time.Millisecond
 	// lanePool bounds the shared memory of a node's lanes, in bytes; below laneLeast they
 	// are not worth it.
 	lanePool  = 16 << 20
@@ -55,8 +56,8 @@ type lanes struct {
 	byInput map[*input]*lane
 
 	begin sync.Once
-	ready chan struct{} // closed when the path has shown that it works
 	came  chan struct{} // an answer came
+	late  chan struct{} // one did not come in time
 
 	use    sync.Mutex // of the pool and the publishers; taken before the node's mu
 	pool   *zenoh.Pool
@@ -68,12 +69,14 @@ type lanes struct {
 	// due: the lane whose probe is not answered yet; unasked: it was not even sent.
 	due     *lane
 	unasked bool
+	answers uint64 // so many came
 	// passed counts the events that went over the connection. marks are its readings at
 	// the direct messages that the node holds, from number first on; gone is that at the
 	// newest which it let go.
 	passed, gone uint64
 	marks        []uint64
 	first        uint64
+	scouted      time.Time // when a message was sent to see whether more may
 	timer        *time.Timer
 	// files of senders' memory. The latest message lies in one that is not known yet, and
 	// the latest probe asks for one.
@@ -119,7 +122,8 @@ func (r *Router) laneInputs(n *node) []*input {
 }
 
 func (b *bridge) openLanes(from []*input) error {
-	b.lanes = &lanes{b: b, byInput: map[*input]*lane{}, files: map[*shm.Export]*file{}, ready: make(chan struct{}), came: make(chan struct{}, 1)}
+	b.lanes = &lanes{b: b, byInput: map[*input]*lane{}, files: map[*shm.Export]*file{},
+		came: make(chan struct{}, 1), late: make(chan struct{}, 1)}
 	for _, in := range from {
 		l := &lane{all: b.lanes, in: in}
 		dataflow, p := b.n.r.dataflow, in.producer
@@ -161,6 +165,7 @@ func (ls *lanes) close() {
 // shut ends the use of the lanes; n.mu is held.
 func (ls *lanes) shut() {
 	ls.open, ls.due, ls.unasked = false, nil, false
+	ls.unproven, ls.proving = nil, nil
 	if ls.timer != nil {
 		ls.timer.Stop()
 	}
@@ -189,6 +194,7 @@ func (l *lane) take(s *zenoh.Sample) {
 func (l *lane) acknowledged() {
 	ls, n := l.all, l.in.node
 	n.mu.Lock()
+	ls.answers++
 	if ls.due == l {
 		ls.due = nil
 		if ls.proving != nil {
@@ -201,67 +207,6 @@ func (l *lane) acknowledged() {
 	}
 	n.flush()
 	ls.look()
-}
-
-// start makes the pool and waits for the node's first answer on every lane.
-func (ls *lanes) start() {
-	r := ls.b.n.r
-	pool, err := zenoh.NewPool(r.pools.lane)
-	if err != nil {
-		r.warn(ls.b.n.id, fmt.Sprintf("large messages of Go nodes take the slower path to this node: %v", err))
-		return
-	}
-	ls.use.Lock()
-	if ls.closed {
-		ls.use.Unlock()
-		pool.Close()
-		return
-	}
-	ls.pool = pool
-	ls.use.Unlock()
-	ls.b.mapped()
-	for _, l := range ls.byInput {
-		if !ls.reach(l) {
-			return
-		}
-	}
-	// A late answer must not be taken for that of a message.
-	select {
-	case <-time.After(laneSettle):
-	case <-ls.b.closed:
-		return
-	}
-	n := ls.b.n
-	n.mu.Lock()
-	ls.open = true
-	n.mu.Unlock()
-	close(ls.ready)
-}
-
-// reach probes until the node answers.
-func (ls *lanes) reach(l *lane) bool {
-	tick := time.NewTicker(laneProbe)
-	defer tick.Stop()
-	n := ls.b.n
-	n.mu.Lock()
-	ls.due = nil
-	n.mu.Unlock()
-	select {
-	case <-ls.came:
-	default:
-	}
-	for {
-		if l.probe(nil) != nil {
-			return false
-		}
-		select {
-		case <-ls.came:
-			return true
-		case <-ls.b.closed:
-			return false
-		case <-tick.C:
-		}
-	}
 }
 
 // sendDirectly sends a message to the node by its lane, if it has one that may be used
@@ -318,7 +263,7 @@ func (n *node) lanes() *lanes {
 			ls.b.done.Add(1)
 			go func() {
 				defer ls.b.done.Done()
-				ls.start()
+				ls.run()
 			}()
 		})
 		return nil
@@ -363,13 +308,25 @@ func (l *lane) enter() bool {
 	}
 	s := n.sess
 	ok := s != nil && s.bridge == ls.b && ls.open && ls.due == nil && s.asked && n.q.count == 0 && n.listens() &&
-		!l.in.closed && held < laneHeld && ls.passed-ls.gone <= laneRoom
+		!l.in.closed && held < laneHeld && ls.hasRoom()
 	if ok {
 		ls.due = l
 		l.in.touch()
 	}
 	n.flush()
 	return ok
+}
+
+// hasRoom says whether one more message fits into the node's channel; n.mu is held.
+func (ls *lanes) hasRoom() bool {
+	if ls.passed-ls.gone <= laneRoom {
+		return true
+	}
+	if len(ls.marks) > 0 || time.Since(ls.scouted) < laneScout {
+		return false
+	}
+	ls.scouted = time.Now()
+	return true
 }
 
 func (l *lane) send(m *shm.Message) (bool, error) {
@@ -467,10 +424,14 @@ func (ls *lanes) watch() {
 		late := ls.due == due && due.direct == sent
 		if late {
 			ls.shut()
+			select {
+			case ls.late <- struct{}{}:
+			default:
+			}
 		}
 		n.flush()
 		if late {
-			n.r.warn(n.id, fmt.Sprintf("it did not answer within %v on the direct path: large messages of Go nodes take the slower one from now on", laneWait))
+			n.r.warn(n.id, fmt.Sprintf("it did not answer within %v on the direct path: large messages of Go nodes take the slower one for a while", laneWait))
 		}
 	})
 }
