@@ -70,6 +70,11 @@ func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) e
 		}
 	}
 	if data != nil && n.shared != nil {
+		if n.shared.passable.Load() != nil {
+			if sent, err := n.shared.pass(output, n.clock.Now(), options(opts), data); sent || err != nil {
+				return err
+			}
+		}
 		n.rouse(output, int(data.Data().SizeInBytes()))
 	}
 	s := scratches.Get().(*scratch)

@@ -44,6 +44,8 @@ type shared struct {
 	collectFrom       int64
 	collecting        atomic.Bool
 
+	passable atomic.Pointer[passable] // of the latest message, if it is one
+
 	dropsMu sync.Mutex
 	dropped map[string]uint64 // reported before
 }
@@ -306,6 +308,8 @@ func (s *shared) input(m *shm.Message, known *sharedInput) (*Input, error) {
 	if m.InSlot() {
 		l.Foreign, l.bytes = true, int64(len(m.Payload))
 		s.lent = l
+		at, pass := m.Place()
+		defer func() { s.mayPass(in, at, pass && err == nil) }()
 		if s.leased.Add(l.bytes) > s.collectAt.Load() {
 			s.collect()
 		}

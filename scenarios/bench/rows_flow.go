@@ -303,17 +303,26 @@ func mixedRow(w *workshop, name string, p pace) row {
 		r.prepare = all(r.prepare, w.prepareZenohDora)
 	}
 	r.contenders = func() []contender {
-		return []contender{
-			{subject, w.chainLatency(*program, p, w.goNode())},
-			{realAllPython, w.chainLatency(w.realDora, p, w.script("relay.py"))},
+		list := []contender{
+			{subject, w.chainLatency(*program, w.relayGraph(p, w.goNode()), p)},
+			{realAllPython, w.chainLatency(w.realDora, w.relayGraph(p, w.script("relay.py")), p)},
 		}
+		if subject == oursZenoh {
+			list = append(list, contender{oursFresh, w.chainLatency(*program, fresh(w.relayGraph(p, w.goNode())), p)})
+		}
+		return list
 	}
 	r.comparisons = []comparison{{subject: subject, peer: realAllPython, limit: 1}}
+	if subject == oursZenoh {
+		r.comparisons = append(r.comparisons, comparison{subject: oursFresh, peer: realAllPython})
+	}
 	return r
 }
 
 // oursZenoh is the program that `task build-zenoh` builds.
 const oursZenoh = "ours, with Zenoh"
+
+const oursFresh = "ours, a new array"
 
 // chainPool is the pool of shared memory that the official nodes of a chain are given for
 // large messages, on both sides, in bytes. With its own 8 MiB the real dora sends some
@@ -324,8 +333,15 @@ const chainPool = 32 << 20
 const realAllPython = "real dora, all Python"
 
 // chainLatency measures from an official sender through a relay to an official receiver.
-func (w *workshop) chainLatency(d dora, p pace, relay string) func(context.Context) (sample, error) {
-	return w.officialLatency(d, w.relayGraph(p, relay), p, nil)
+func (w *workshop) chainLatency(d dora, g graph, p pace) func(context.Context) (sample, error) {
+	return w.officialLatency(d, g, p, nil)
+}
+
+// fresh is a chain whose Go node sends an array of its own instead of the one that it got, as
+// a node does that computes something: that one is copied.
+func fresh(g graph) graph {
+	g.Nodes[len(g.Nodes)-1].Env["BENCH_HOW"] = "fresh"
+	return g
 }
 
 func (w *workshop) relayGraph(p pace, relay string) graph {

@@ -39,12 +39,17 @@ type mixedRun struct {
 }
 
 // startMixed starts the chain in a /dev/shm of its own, and waits until both edges go
-// through it.
-func startMixed(t *testing.T, w *workshop, change func(*graph)) mixedRun {
+// through it: the receiver reads where the sender has written, or with anew where the Go node
+// has.
+func startMixed(t *testing.T, w *workshop, anew bool, change func(*graph)) mixedRun {
 	t.Helper()
-	run := launchMixed(t, w, change)
+	run := launchMixed(t, w, anew, change)
 	run.until(t, "both edges to go through shared memory", func() bool {
-		return run.share(t, "sender.py", "gonode") && run.inPlace(t, "gonode", "receiver.py")
+		there := run.share(t, "sender.py", "receiver.py")
+		if anew {
+			there = run.inPlace(t, "gonode", "receiver.py")
+		}
+		return there && run.share(t, "sender.py", "gonode")
 	})
 	// The shim looks at what is mapped from time to time; what it has not seen when it is
 	// killed, nobody can remove.
@@ -55,11 +60,14 @@ func startMixed(t *testing.T, w *workshop, change func(*graph)) mixedRun {
 	return run
 }
 
-func launchMixed(t *testing.T, w *workshop, change func(*graph)) mixedRun {
+func launchMixed(t *testing.T, w *workshop, anew bool, change func(*graph)) mixedRun {
 	t.Helper()
 	m := privateShm(t, 256)
 	p := pace{bytes: 1 << 20, every: 20 * time.Millisecond, count: 100_000}
 	g := w.relayGraph(p, w.goNode())
+	if anew {
+		g = fresh(g)
+	}
 	if change != nil {
 		change(&g)
 	}
@@ -184,10 +192,11 @@ func TestKilledMixedEdgesLeaveNothing(t *testing.T) {
 	w := mixedShop(t)
 	for name, words := range map[string]string{
 		"run": "", "shim": "shim serve", "sender": "sender.py", "Go node": "gonode", "receiver": "receiver.py",
+		"new arrays, shim": "shim serve", "new arrays, Go node": "gonode", "new arrays, receiver": "receiver.py",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := startMixed(t, w, nil)
+			r := startMixed(t, w, strings.HasPrefix(name, "new"), nil)
 			pid := r.cmd.Process.Pid
 			if words != "" {
 				pid = r.pid(t, words)
@@ -221,7 +230,7 @@ func TestKilledMixedEdgesLeaveNothing(t *testing.T) {
 	}
 	t.Run("restarted sender", func(t *testing.T) {
 		t.Parallel()
-		r := startMixed(t, w, func(g *graph) { g.Nodes[0].Restart = "always" })
+		r := startMixed(t, w, false, func(g *graph) { g.Nodes[0].Restart = "always" })
 		before := r.zenohMaps(t, "gonode")
 		if err := syscall.Kill(r.pid(t, "sender.py"), syscall.SIGKILL); err != nil {
 			t.Fatal(err)

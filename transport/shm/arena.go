@@ -99,6 +99,7 @@ type slot struct {
 	foreign *Foreign
 	length  int64
 	back    func()
+	passed  bool // it belongs to who lent it (pass.go)
 }
 
 // size is what the slot counts for, in bytes.

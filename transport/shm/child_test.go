@@ -60,6 +60,8 @@ func child(role string) int {
 			err = c.produce()
 		case "exporter":
 			err = c.export()
+		case "passer":
+			err = c.pass()
 		case "consumer":
 			err = c.consume()
 		case "counter":

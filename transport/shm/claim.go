@@ -86,6 +86,10 @@ func (r *Reader) claim(in *input, e *inEdge, i uint64, m *Message) bool {
 		}
 		if err := r.borrow(e, &d, h, m); err != nil {
 			h.release(h.generation.Load())
+			if errors.Is(err, errNotHeld) && atomic.LoadUint32(e.producerState) != stateLive {
+				*m = Message{} // it was passed on too late
+				return false
+			}
 			if errors.Is(err, ErrDisconnected) {
 				r.finish(in, m, Gone, nil)
 				return true
@@ -147,11 +151,16 @@ func (e *inEdge) address(m *Message) {
 
 // borrow points the message at its slot.
 func (r *Reader) borrow(e *inEdge, d *descriptor, h *hold, m *Message) error {
+	var err error
+	if r.sup != nil && e.Export > 0 {
+		if h.kept, err = r.sup.keep(e.ID, d); err != nil {
+			return err
+		}
+	}
 	r.loans.Lock()
 	seg := e.from.segments[d.segment]
 	if seg == nil {
 		r.loans.Unlock()
-		var err error
 		if seg, err = r.resolve(e, d.segment); err != nil {
 			return err
 		}
@@ -188,7 +197,7 @@ func (r *Reader) resolve(e *inEdge, id uint32) (*remoteSegment, error) {
 		return nil, fmt.Errorf("it names the segment %d: %w", id, err)
 	}
 	defer closeFD(fd)
-	seg := &remoteSegment{size: size}
+	seg := &remoteSegment{id: id, size: size, foreign: as == foreign}
 	if as == exportable {
 		if seg.export = r.sup.export(id); seg.export == nil {
 			return nil, fmt.Errorf("it names the segment %d, which it has given back", id)
@@ -229,11 +238,15 @@ func (r *Reader) returnLoan(e *inEdge, seg *remoteSegment, t uint64) {
 	e.letGo()
 }
 
-// letGo unmaps an edge that has ended when its last message is back.
+// letGo gives up an edge that has ended when its last message is back. loans is held.
 func (e *inEdge) letGo() {
-	if !e.open && e.out == 0 && e.mem != nil {
-		e.edge.close()
-		e.bell.close()
+	if e.open || e.out > 0 || e.mem == nil {
+		return
+	}
+	e.edge.close()
+	e.bell.close()
+	if e.reason != "" {
+		e.reader.ctl.drained(e.ID, e.reason, false)
 	}
 }
 
@@ -247,18 +260,21 @@ func (r *Reader) finish(in *input, m *Message, reason EndReason, err error) {
 		m.Err = fmt.Errorf("input %s: %s/%s does not keep the rules of shared memory: %w", e.Input, e.Peer, e.Output, err)
 		r.ctl.broken(e.ID, m.Err.Error())
 	}
-	r.shut(e)
-	r.ctl.drained(e.ID, reason.String())
+	r.shut(e, reason.String())
 }
 
-// shut lets go of an edge and, with the last one from that process, of its segments.
-func (r *Reader) shut(e *inEdge) {
+// shut lets go of an edge and, with the last one from that process, of its segments. The
+// supervisor hears why, unless that is nothing; the edge stays until its last message is back.
+func (r *Reader) shut(e *inEdge, why string) {
 	r.loans.Lock()
 	defer r.loans.Unlock()
 	if !e.open {
 		return
 	}
-	e.open = false
+	e.open, e.reason = false, why
+	if e.out > 0 && why != "" {
+		r.ctl.drained(e.ID, why, true)
+	}
 	r.counts[e.Input].close(e)
 	e.letGo()
 	rem := e.from

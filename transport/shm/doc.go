@@ -122,11 +122,13 @@
 //
 // A writer in the supervisor's process may also name memory that somebody else made
 // (Writer.Lend), which is not sealed: a message that lies there is not copied, and its owner
-// hears when it is back.
+// hears when it is back. Who got such a message may pass it on where it lies (Writer.Pass) to
+// endpoints of the supervisor's process that hand payloads on: they get it as exportable memory,
+// and keep it from its owner for as long as they have it.
 //
 // # Where to start reading
 //
 // writer.go and publish.go (sending), reader.go and claim.go (receiving), bell.go (sleeping and
-// waking), export.go (memory that gets a name), then member.go (what the supervisor does when somebody dies). On systems
+// waking), export.go (memory that gets a name), lend.go and pass.go (memory of others), then member.go (what the supervisor does when somebody dies). On systems
 // other than Linux everything compiles and NewSupervisor and Dial return ErrUnsupported.
 package shm

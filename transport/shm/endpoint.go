@@ -236,7 +236,7 @@ func (ep *Endpoint) handle(p *packet, fds []int) error {
 	case kindNotice:
 		ep.Reader.addNotice(newNotice(p))
 	case kindGone:
-		ep.Writer.removeEdge(p.Edge)
+		ep.Writer.removeEdge(p.Edge, p.Held)
 	case kindRetired:
 		ep.Reader.forgetSegment(p.Member, p.Segment)
 	case kindReady:
@@ -370,17 +370,18 @@ func (ep *Endpoint) retire(segment uint32) {
 	_ = ep.conn.send(&packet{Kind: kindRetire, Segment: segment})
 }
 
-func (ep *Endpoint) drained(edge EdgeID, why string) {
-	_ = ep.conn.send(&packet{Kind: kindDrained, Edge: edge, Reason: why})
+func (ep *Endpoint) drained(edge EdgeID, why string, held bool) {
+	_ = ep.conn.send(&packet{Kind: kindDrained, Edge: edge, Reason: why, Held: held})
 }
 
 func (ep *Endpoint) broken(edge EdgeID, reason string) {
 	_ = ep.conn.send(&packet{Kind: kindBroken, Edge: edge, Error: reason})
 }
 
-// Close leaves the dataflow's shared memory. Messages on loan stay valid until they are
-// released. Messages already sent are still delivered; use CloseOutput first to let
-// receivers see a regular end instead of a lost node.
+// Close leaves the dataflow's shared memory. Messages on loan can be read until they are
+// released, but their senders take them for released and may write the next ones there.
+// Messages already sent are still delivered; use CloseOutput first to let receivers see a
+// regular end instead of a lost node.
 func (ep *Endpoint) Close() {
 	ep.closing.Do(func() {
 		ep.left.Store(true)

@@ -136,7 +136,11 @@ func (w *Writer) makeExport(size int64) (uint32, []byte, error) {
 // notForAll: the message lies in exportable memory, and the output has got another receiver
 // meanwhile, such as a tap.
 func (w *Writer) notForAll(out *output, m *outgoing) bool {
-	if m.flags&flagArena == 0 || w.arena.slots[m.slot].foreign != nil || !isExport(w.arena.slots[m.slot].class) {
+	if m.flags&flagArena == 0 {
+		return false
+	}
+	s := &w.arena.slots[m.slot]
+	if s.foreign == nil && !isExport(s.class) || s.foreign != nil && !s.passed {
 		return false
 	}
 	for _, e := range out.edges {
@@ -160,6 +164,7 @@ type Export struct {
 	retired bool
 	path    string // its name, if it has one
 	failed  error  // why it cannot have one
+	outer   bool   // name and memory are somebody else's (pass.go)
 }
 
 // newExport takes over memory that the member announced. s.mu is held.
@@ -217,10 +222,10 @@ func (s *Supervisor) Unname() {
 
 // unname: mu is held.
 func (x *Export) unname() {
-	if x.path != "" {
+	if x.path != "" && !x.outer {
 		_ = os.Remove(x.path)
-		x.path = ""
 	}
+	x.path = ""
 }
 
 // Acquire keeps the memory mapped until Release, once for each call that is true. It is false
@@ -299,7 +304,9 @@ func (x *Export) Release() {
 	}
 	unmap(x.mem)
 	x.mem = nil
-	emptyFile(x.fd, x.size)
+	if !x.outer {
+		emptyFile(x.fd, x.size)
+	}
 	closeFD(x.fd)
 }
 

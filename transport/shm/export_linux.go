@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -79,6 +80,16 @@ func linkFile(fd int, path string) error {
 		return fmt.Errorf("name shared memory %s: %w", path, err)
 	}
 	return nil
+}
+
+// pathOf is where others find the file, "" for nowhere.
+func pathOf(fd int) string {
+	path, err := os.Readlink(ownPath(fd))
+	var own, found unix.Stat_t
+	if err != nil || unix.Fstat(fd, &own) != nil || unix.Stat(path, &found) != nil || own.Dev != found.Dev || own.Ino != found.Ino {
+		return ""
+	}
+	return path
 }
 
 func fileSize(fd int) (int64, error) {

@@ -17,6 +17,9 @@ func (m *Member) Succeed(next *Member) error {
 		return fmt.Errorf("shared memory: a process of %s cannot succeed one of %s", next.node, m.node)
 	}
 	for id, e := range m.in {
+		if e.spent {
+			continue
+		}
 		delete(m.in, id)
 		next.in[id] = e
 		e.route.To = next
@@ -27,12 +30,20 @@ func (m *Member) Succeed(next *Member) error {
 			if e.inUse {
 				e.inUse, e.attached = false, make(chan struct{})
 			}
-			e.handing = true
-			e.route.From.tell(&packet{Kind: kindHeir, Edge: e.id}, next.bellFD)
+			e.handing, e.told = true, false
+			m.bequeathed = append(m.bequeathed, e)
 		}
 	}
 	m.leave()
 	return nil
+}
+
+// toHeir has the producer take back what the old consumer held, for the new one. s.mu is held.
+func (e *Edge) toHeir() {
+	if e.handing && !e.told {
+		e.told = true
+		e.route.From.tell(&packet{Kind: kindHeir, Edge: e.id}, e.route.To.bellFD)
+	}
 }
 
 // handOver offers the edge to its new consumer once the producer has taken back what the

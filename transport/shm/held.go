@@ -8,9 +8,12 @@ type heldSegment struct {
 	fd      int
 	size    int64
 	foreign bool
-	export  *Export               // nil: not exportable
-	users   map[MemberID]struct{} // members that asked for it
+	export  *Export                  // nil: not exportable
+	users   map[segmentUser]struct{} // members that asked for it
 }
+
+// segmentUser has mapped a segment for messages from a member, mostly its owner.
+type segmentUser struct{ reader, from MemberID }
 
 // announced takes a duplicate of a new segment and gives it its id.
 func (m *Member) announced(p *packet, fd int) error {
@@ -27,7 +30,7 @@ func (m *Member) announced(p *packet, fd int) error {
 	if err := p.memory().check(fd, p.Size); err != nil {
 		return err
 	}
-	seg := &heldSegment{size: p.Size, foreign: p.Foreign, users: make(map[MemberID]struct{})}
+	seg := &heldSegment{size: p.Size, foreign: p.Foreign, users: make(map[segmentUser]struct{})}
 	var err error
 	if seg.fd, err = dupFD(fd); err == nil && p.Exportable {
 		if seg.export, err = m.newExport(fd, p.Size); err != nil {
@@ -60,16 +63,26 @@ func (m *Member) resolve(p *packet) {
 	}
 	owner := e.route.From
 	seg := owner.segments[p.Segment]
+	passed := false
+	if seg == nil && m.local && e.route.Export > 0 {
+		var err error
+		if seg, err = m.s.passed(p.Segment); err != nil {
+			refuse("%v", err)
+			return
+		}
+		passed = seg != nil
+	}
 	if seg == nil {
 		refuse("node %s has no such segment", owner.node)
 		return
 	}
-	if seg.export != nil && !(m.local && e.route.Export > 0) {
+	exportable := seg.export != nil && (passed || !seg.foreign)
+	if exportable && !(m.local && e.route.Export > 0) {
 		refuse("the segment is not for edge %d", p.Edge)
 		return
 	}
-	seg.users[m.id] = struct{}{}
-	m.tell(&packet{Kind: kindSegment, Req: p.Req, Segment: p.Segment, Size: seg.size, Foreign: seg.foreign, Exportable: seg.export != nil}, seg.fd)
+	seg.users[segmentUser{m.id, owner.id}] = struct{}{}
+	m.tell(&packet{Kind: kindSegment, Req: p.Req, Segment: p.Segment, Size: seg.size, Foreign: seg.foreign && !passed, Exportable: exportable}, seg.fd)
 }
 
 // drop closes the duplicate of a segment and has receivers unmap theirs.
@@ -81,9 +94,10 @@ func (m *Member) drop(id uint32) {
 		delete(m.s.exports, id)
 		seg.export.retire()
 	}
+	delete(m.s.lent, id)
 	for user := range seg.users {
-		if u := m.s.members[user]; u != nil && !u.left {
-			u.tell(&packet{Kind: kindRetired, Segment: id, Member: m.id})
+		if u := m.s.members[user.reader]; u != nil && !u.left {
+			u.tell(&packet{Kind: kindRetired, Segment: id, Member: user.from})
 		}
 	}
 }

@@ -11,6 +11,7 @@ type Foreign struct {
 	w    *Writer
 	seg  segment // its id; it is not mapped here
 	size int64
+	path string // its name, "" for none
 
 	// guarded by w.mu
 	lent    int64 // bytes of payloads that receivers hold
@@ -18,8 +19,9 @@ type Foreign struct {
 }
 
 // Adopt makes foreign memory of size bytes known to receivers, as a file, which stays the
-// caller's. Its owner can cut it off, which would end receivers that are reading. So
-// it is for writers in the supervisor's own process ([Supervisor.Local]) alone.
+// caller's. What lies there can be passed on ([Writer.Pass]) if the file has a name. Its owner
+// can cut it off, which would end receivers that are reading. So it is for writers in the
+// supervisor's own process ([Supervisor.Local]) alone.
 func (w *Writer) Adopt(fd int, size int64) (*Foreign, error) {
 	w.grow.Lock()
 	defer w.grow.Unlock()
@@ -27,7 +29,9 @@ func (w *Writer) Adopt(fd int, size int64) (*Foreign, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Foreign{w: w, seg: segment{id: id}, size: size}, nil
+	f := &Foreign{w: w, seg: segment{id: id}, size: size}
+	w.sup.lends(f, pathOf(fd))
+	return f, nil
 }
 
 // Retire ends the use of foreign memory, at the latest when the last message that lies there
@@ -96,6 +100,8 @@ func (a *arena) giveBack(h uint32) {
 	a.unused = append(a.unused, h)
 	a.used--
 	s.foreign.lent -= s.length
-	s.back()
+	if !s.passed || !s.foreign.w.closed {
+		s.back()
+	}
 	s.foreign.settle()
 }

@@ -282,8 +282,9 @@ func TestClosedInputHoldsNothing(t *testing.T) {
 	}
 	m := r.recv(b)
 	b.Reader.CloseInput("view")
-	r.eventually("the edge to go", func() bool { st := a.Writer.Stats(); return len(st.Edges) == 0 && st.Slots == 0 })
+	r.eventually("the queue to go", func() bool { return a.Writer.Stats().Slots == 1 })
 	m.Release()
+	r.eventually("the edge to go", func() bool { st := a.Writer.Stats(); return len(st.Edges) == 0 && st.Slots == 0 })
 }
 
 func TestSupervisorGone(t *testing.T) {
@@ -365,5 +366,59 @@ func TestIdleEndpointsLookLessOften(t *testing.T) {
 	eb.beat()
 	if eb.pause != recheckEvery {
 		t.Fatalf("after a message, the pause is %v", eb.pause)
+	}
+}
+
+// Messages that are held when their input ends stay as they are until they are released, and
+// the sender's other outputs go on. So it is when the receiver closes the input.
+func TestHeldMessagesOutliveTheirInput(t *testing.T) {
+	for name, end := range map[string]func(a, b *Endpoint){
+		"closed output": func(a, _ *Endpoint) { a.Writer.CloseOutput("image") },
+		"closed input":  func(_, b *Endpoint) { b.Reader.CloseInput("view") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, SupervisorOptions{SendTimeout: time.Minute})
+			a, b := r.join("camera"), r.join("planner")
+			e := r.connect(a, "image", b, "view", 1, Backpressure)
+			other := r.connect(a, "other", b, "more", 4, DropOldest)
+			ea, eb := r.open(a), r.open(b)
+			r.wait("the edge", e.Attached())
+			r.wait("the edge", other.Attached())
+			const n = 100_000
+			r.send(ea, "image", pattern(n, 1), Header{})
+			held := r.recv(eb)
+			end(ea, eb)
+			r.eventually("nothing more to be sent there", func() bool {
+				ea.Writer.mu.Lock()
+				defer ea.Writer.mu.Unlock()
+				return ea.Writer.edges[0].ended
+			})
+			if name == "closed input" {
+				for range 3 { // nobody reads it, and nobody waits
+					r.send(ea, "image", pattern(n, 2), Header{})
+				}
+			} else if m := r.recv(eb); m.End != Closed {
+				t.Fatalf("%+v", m)
+			}
+			time.Sleep(20 * time.Millisecond)
+			for i := range uint64(4) {
+				r.send(ea, "other", pattern(n, 3+i), Header{})
+			}
+			if !bytes.Equal(held.Payload, pattern(n, 1)) {
+				t.Fatal("a message was overwritten that is held")
+			}
+			held.Release()
+			r.eventually("the edge to go", func() bool { return e.Stats().Removed })
+			for i := range uint64(4) {
+				m := r.recv(eb)
+				if !bytes.Equal(m.Payload, pattern(n, 3+i)) {
+					t.Fatal("another message arrived")
+				}
+				m.Release()
+			}
+			if st := ea.Writer.Stats(); st.Slots != 0 || len(st.Edges) != 1 {
+				t.Fatalf("%+v", st)
+			}
+		})
 	}
 }

@@ -26,6 +26,10 @@ type Member struct {
 	local    bool // its process is the supervisor's
 	// mayExport: it has, or had, an edge with Route.Export.
 	mayExport bool
+	// owing: the process has ended, and what it had received is not taken back yet. bequeathed
+	// are those of its inputs that another process takes over.
+	owing      bool
+	bequeathed []*Edge
 }
 
 // Token by which the process is known when it connects. It is a secret.
@@ -97,17 +101,18 @@ func (m *Member) leave() {
 	if m.conn != nil {
 		m.conn.fail(ErrClosed)
 	}
-	for _, e := range m.in {
-		e.consumerGone()
-	}
 	for _, e := range m.out {
 		e.producerGone()
 	}
-	m.settle()
+	m.returnInputs()
 }
 
 // settle frees what nobody needs any more.
 func (m *Member) settle() {
+	if m.owing && !m.passing() {
+		m.takeBack()
+		return
+	}
 	if !m.left || len(m.out)+len(m.in) > 0 {
 		return
 	}
@@ -251,10 +256,14 @@ func (m *Member) handle(p *packet, fds []int) error {
 		m.drop(p.Segment)
 	case kindDrained:
 		if e := m.in[p.Edge]; e != nil {
-			if p.Reason == Gone.String() && !e.marked {
+			if p.Reason == Gone.String() && !e.marked && !e.spent {
 				s.trouble(e.route.From, e.id, fmt.Sprintf("%s/%s wrote into its ring that its process has ended", e.route.From.node, e.route.Output))
 			}
-			e.consumerGone()
+			if p.Held {
+				e.readOut()
+			} else {
+				e.consumerGone()
+			}
 		}
 	case kindBroken:
 		m.accuse(p)
@@ -300,7 +309,9 @@ type Edge struct {
 	fd       int
 	inUse    bool // attached is closed
 	handing  bool // its consumer has ended, and the producer does not know the next one yet
+	told     bool // with handing: it was told
 	marked   bool // the consumer may see the end
+	spent    bool // read to its end, or not wanted; messages are held
 	removed  bool
 	broken   bool // somebody does not keep the rules there
 	lastSeen EdgeStats
@@ -329,12 +340,28 @@ func (e *Edge) producerGone() {
 	if e.removed {
 		return
 	}
+	if e.spent {
+		e.consumerGone()
+		return
+	}
 	e.handOver()
 	e.attach()
 	e.marked = true
 	atomic.StoreUint32(e.mem.producerState, stateGone)
 	if !e.s.o.noRepair {
 		ringAlways(e.route.To.bell.sleep)
+	}
+}
+
+// readOut: nothing more is read there, and messages are held, for whose sake the producer
+// keeps the edge. After its end nobody overwrites them. s.mu is held.
+func (e *Edge) readOut() {
+	switch from := e.route.From; {
+	case from.left:
+		e.consumerGone()
+	case !e.spent:
+		e.spent = true
+		from.tell(&packet{Kind: kindGone, Edge: e.id, Held: true})
 	}
 }
 

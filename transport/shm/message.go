@@ -107,6 +107,7 @@ type hold struct {
 	edge       *inEdge       // for what lies in a slot
 	seg        *remoteSegment
 	token      uint64
+	kept       *Loan // of a passed message
 }
 
 var holds = sync.Pool{New: func() any { return &hold{} }}
@@ -122,6 +123,10 @@ func (h *hold) release(generation uint32) {
 	if h.edge != nil {
 		h.edge.reader.returnLoan(h.edge, h.seg, h.token)
 		h.edge, h.seg = nil, nil
+	}
+	if h.kept != nil {
+		h.kept.Discard()
+		h.kept = nil
 	}
 	holds.Put(h)
 }

@@ -31,6 +31,7 @@ func reopen(int) (int, error)                           { return -1, ErrUnsuppor
 func lockShared(int) error                              { return ErrUnsupported }
 func linkFile(int, string) error                        { return ErrUnsupported }
 func fileSize(int) (int64, error)                       { return 0, ErrUnsupported }
+func pathOf(int) string                                 { return "" }
 func readFile(int, []byte, int64) error                 { return ErrUnsupported }
 func emptyFile(int, int64)                              {}
 func socketPair() (*net.UnixConn, *net.UnixConn, error) { return nil, nil, ErrUnsupported }

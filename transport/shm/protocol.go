@@ -26,9 +26,12 @@ import (
 //	                                  ←   refused   req, error
 //	retire    segment                 →             nobody refers to it any more
 //	                                  ←   retired   segment, member: unmap it
-//	drained   edge, reason            →             read to its end, or not wanted
+//	drained   edge, reason, held      →             read to its end, or not wanted; with held,
+//	                                                messages of it are not back yet, and it comes
+//	                                                again when they are
 //	broken    edge, error             →             the other end does not keep the rules
-//	                                  ←   gone      edge: take back what it holds, forget it
+//	                                  ←   gone      edge, held: take back what it holds, forget it;
+//	                                                with held, only send nothing more
 //	                                  ←   heir      edge [bell]: another process takes over the
 //	                                                other end
 //	handed    edge                    →             what the one before held was taken back
@@ -86,8 +89,10 @@ type packet struct {
 	Member  MemberID `json:"member,omitempty"`
 	// A node that does not know Export sends from sealed memory, as one does whose
 	// supervisor does not.
-	Exportable bool  `json:"exportable,omitempty"`
-	Export     int64 `json:"export,omitempty"`
+	Exportable bool `json:"exportable,omitempty"`
+	// A supervisor or node that does not know Held takes messages back early.
+	Held   bool  `json:"held,omitempty"`
+	Export int64 `json:"export,omitempty"`
 
 	Node          string `json:"node,omitempty"`
 	Incarnation   uint32 `json:"incarnation,omitempty"`

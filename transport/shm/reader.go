@@ -72,6 +72,7 @@ type inEdge struct {
 	written uint64 // into the release ring
 	out     int    // messages on loan
 	open    bool
+	reason  string // why it has ended
 }
 
 // remote is one producer process: its segments, as this process has mapped them.
@@ -81,11 +82,13 @@ type remote struct {
 }
 
 type remoteSegment struct {
-	mem    []byte
-	export *Export // of memory that is not to be read: mem is nil
-	size   int64
-	out    int // messages on loan
-	leave  bool
+	id      uint32
+	mem     []byte
+	export  *Export // of memory that is not to be read: mem is nil
+	size    int64
+	out     int // messages on loan
+	leave   bool
+	foreign bool // what lies there may be passed on
 }
 
 // free unmaps the segment.
@@ -456,8 +459,7 @@ func (r *Reader) dropInput(id string) {
 		for in.id == id && len(in.edges) > 0 {
 			e := in.edges[0]
 			in.edges = slices.Delete(in.edges, 0, 1)
-			r.shut(e)
-			r.ctl.drained(e.ID, "unwanted")
+			r.shut(e, "unwanted")
 		}
 	}
 }
@@ -491,7 +493,7 @@ func (r *Reader) close() {
 	r.adopt()
 	for _, in := range r.inputs {
 		for _, e := range in.edges {
-			r.shut(e)
+			r.shut(e, "")
 		}
 		in.edges = nil
 	}

@@ -165,7 +165,7 @@ type control interface {
 	// caller closes fd.
 	resolve(edge EdgeID, segment uint32) (fd int, size int64, as memory, err error)
 	// drained says that the reader is done with an edge, and why.
-	drained(edge EdgeID, why string)
+	drained(edge EdgeID, why string, held bool)
 	// broken says that the other end of an edge does not keep the rules.
 	broken(edge EdgeID, reason string)
 }

@@ -52,7 +52,8 @@ type Supervisor struct {
 	members     map[MemberID]*Member
 	tokens      map[string]*Member
 	edges       map[EdgeID]*Edge
-	exports     map[uint32]*Export // by segment
+	exports     map[uint32]*Export  // by segment
+	lent        map[uint32]*Foreign // by segment, what may be passed on
 	incarnation map[string]uint32
 	lastMember  MemberID
 	lastEdge    EdgeID
@@ -78,6 +79,7 @@ func NewSupervisor(o SupervisorOptions) (*Supervisor, error) {
 		o:       o,
 		members: make(map[MemberID]*Member), tokens: make(map[string]*Member), edges: make(map[EdgeID]*Edge),
 		exports:     make(map[uint32]*Export),
+		lent:        make(map[uint32]*Foreign),
 		incarnation: make(map[string]uint32), greeting: make(map[*net.UnixConn]struct{}),
 	}, nil
 }

@@ -17,6 +17,7 @@ type Writer struct {
 	node    string
 	ctl     control
 	own     *bell
+	sup     *Supervisor // of this process, or nil
 	timeout time.Duration
 	recheck time.Duration
 
@@ -76,7 +77,7 @@ type shadowEntry struct {
 
 func newWriter(node string, ctl control, own *bell, o Options) *Writer {
 	w := &Writer{
-		node: node, ctl: ctl, own: own, timeout: o.SendTimeout, recheck: o.recheck(),
+		node: node, ctl: ctl, own: own, sup: o.sup, timeout: o.SendTimeout, recheck: o.recheck(),
 		outputs: make(map[string]*output), arena: newArena(o.ArenaLimit),
 	}
 	w.awake.L = &w.mu
@@ -109,13 +110,19 @@ func (w *Writer) addEdge(spec edgeSpec, e *edge, peer *bell) {
 	}
 }
 
-// removeEdge takes back everything that the edge's consumer held. Doing it again does
-// nothing.
-func (w *Writer) removeEdge(id EdgeID) {
+// removeEdge takes back everything that the edge's consumer held, or if that is held still,
+// sends nothing more. Doing it again does nothing.
+func (w *Writer) removeEdge(id EdgeID, held bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.edges {
-		if e.ID == id {
+		switch {
+		case e.ID == id && held:
+			e.ended = true
+			w.dropQueue(e)
+			w.nudge()
+			return
+		case e.ID == id:
 			w.forget(e)
 			return
 		}
@@ -143,6 +150,15 @@ func (w *Writer) sweep(e *outEdge) {
 		if gen != 0 {
 			w.release(e, uint32(h), gen)
 		}
+	}
+}
+
+// dropQueue drops what an edge's consumer has not read and will not.
+func (w *Writer) dropQueue(e *outEdge) {
+	tail := atomic.LoadUint64(e.tail)
+	for i := tail; i != e.next && e.next-tail <= uint64(e.geo.Entries); i++ {
+		h, gen := splitToken(e.shadow[i&uint64(e.geo.Entries-1)].token)
+		w.release(e, h, gen)
 	}
 }
 

@@ -10,7 +10,8 @@
 //	relay         passes every message on unchanged, with its parameters
 //	idle          stays connected for BENCH_MILLIS without sending
 //
-// BENCH_HOW=loan builds the payload in shared memory, ends writes its ends there alone.
+// BENCH_HOW=loan builds the payload in shared memory, ends writes its ends there alone, fresh
+// relays an array of its own instead of what was received.
 // BENCH_READ=ends has a receiver look at the ends of a message alone. BENCH_WAIT=awake has a
 // receiver wait without sleeping. What it leaves is `<node id>.json` in BENCH_OUT. Times are
 // nanoseconds of CLOCK_MONOTONIC.
@@ -77,6 +78,7 @@ type settings struct {
 	loan, ends, acked   bool
 	glance              bool // at the ends of what is received
 	awake               bool // while it waits
+	fresh               bool // what is relayed is an array of its own
 }
 
 func settingsFromEnv(role string) (settings, error) {
@@ -90,7 +92,7 @@ func settingsFromEnv(role string) (settings, error) {
 	}
 	how := os.Getenv("BENCH_HOW")
 	s := settings{loan: how == "loan" || how == "ends", ends: how == "ends", acked: os.Getenv("BENCH_ACKED") == "1",
-		glance: os.Getenv("BENCH_READ") == "ends", awake: os.Getenv("BENCH_WAIT") == "awake"}
+		glance: os.Getenv("BENCH_READ") == "ends", awake: os.Getenv("BENCH_WAIT") == "awake", fresh: how == "fresh"}
 	if role == "relay" {
 		return s, nil
 	}

@@ -212,11 +212,16 @@ func (b *bench) echo() (any, error) {
 
 func (b *bench) relay() (any, error) {
 	for {
-		in, _, err := b.next(context.Background())
+		in, data, err := b.next(context.Background())
 		if in == nil || err != nil {
 			return struct{}{}, err
 		}
-		err = b.node.SendOutput("data", in.Data, nodeapi.WithParameters(in.Metadata.Parameters))
+		parameters := nodeapi.WithParameters(in.Metadata.Parameters)
+		if b.fresh {
+			err = b.node.SendBytes("data", data, parameters)
+		} else {
+			err = b.node.SendOutput("data", in.Data, parameters)
+		}
 		in.Release()
 		if err != nil {
 			return nil, err
