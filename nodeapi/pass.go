@@ -13,20 +13,10 @@ import (
 // message of an official node lies in that node's memory; if it goes on to official nodes,
 // they read it there, and it is not copied on the way.
 
-// passable is a message that may be sent on where it lies.
+// passable is a message that may be sent on where it lies, until the next one is asked for.
 type passable struct {
 	data arrow.Array
 	at   shm.Place
-}
-
-// mayPass notes whether the latest message may be sent on.
-func (s *shared) mayPass(in *Input, at shm.Place, ok bool) {
-	switch {
-	case ok:
-		s.passable.Store(&passable{in.Data, at})
-	case s.passable.Load() != nil:
-		s.passable.Store(nil)
-	}
 }
 
 // pass sends data on where it lies, if it is the latest message and unchanged, and its

@@ -130,6 +130,7 @@ func (s *shared) recv(ctx context.Context, q *queue) (Event, error) {
 	if s.lent != nil {
 		s.lent.Watch()
 		s.lent = nil
+		s.passable.Store(nil) // it would keep a forgotten message
 	}
 	if in := s.recovered; in != nil {
 		s.recovered = nil
@@ -308,8 +309,9 @@ func (s *shared) input(m *shm.Message, known *sharedInput) (*Input, error) {
 	if m.InSlot() {
 		l.Foreign, l.bytes = true, int64(len(m.Payload))
 		s.lent = l
-		at, pass := m.Place()
-		defer func() { s.mayPass(in, at, pass && err == nil) }()
+		if at, ok := m.Place(); ok {
+			defer func() { s.passable.Store(&passable{in.Data, at}) }()
+		}
 		if s.leased.Add(l.bytes) > s.collectAt.Load() {
 			s.collect()
 		}

@@ -201,7 +201,8 @@ func (s *Shim) end(why string, remove bool) {
 			}
 		}
 		s.mu.Unlock()
-		if !s.table.KillAll(2 * time.Second) {
+		ended := s.table.KillAll(2 * time.Second)
+		if !ended {
 			fmt.Fprintf(os.Stderr, "shim: %s: some processes do not end (they may wait for a device)\n", why)
 		}
 		if !remove {
@@ -214,6 +215,9 @@ func (s *Shim) end(why string, remove bool) {
 		s.mu.Unlock()
 		if router != nil {
 			router.CloseBridges()
+		}
+		if !ended { // they keep their shared memory locked
+			s.table.KillAll(3 * time.Second)
 		}
 		s.marks.sweepAll()
 		contain.RemoveSocket(s.owner.Socket)
