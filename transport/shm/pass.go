@@ -190,17 +190,16 @@ func (m *Member) passing() bool {
 // returnInputs takes back what the process had received, as soon as what it passed on is
 // delivered. s.mu is held.
 func (m *Member) returnInputs() {
-	if !m.owing {
-		m.owing = true
-		time.AfterFunc(passLimit, func() {
-			m.s.mu.Lock()
-			defer m.s.mu.Unlock()
-			m.takeBack()
-		})
-	}
+	m.owing = true
 	if !m.passing() {
 		m.takeBack()
+		return
 	}
+	time.AfterFunc(passLimit, func() {
+		m.s.mu.Lock()
+		defer m.s.mu.Unlock()
+		m.takeBack()
+	})
 }
 
 func (m *Member) takeBack() {

@@ -407,7 +407,7 @@ func TestKilledWhilePassingOn(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	passed, ends := 0, 0
 	for step, most := range passSteps {
-		for died, tries := 0, 0; died < 4; tries++ {
+		for died, tries := 0, 0; died < 10; tries++ {
 			if p.member == nil {
 				p.member = g.rig.join("router")
 				g.connect(camera, "image", p.member, "in", 8, DropOldest)
@@ -452,7 +452,7 @@ func TestKilledWhilePassingOn(t *testing.T) {
 				t.Fatal(err)
 			} else if dead || step == "" {
 				died++
-			} else if tries > 30 {
+			} else if tries > 60 {
 				t.Fatalf("it never came to %s", step)
 			}
 			time.Sleep(2 * time.Millisecond)
