@@ -31,7 +31,7 @@ func TestNativePeersRun(t *testing.T) {
 	}
 	for _, argv := range [][]string{
 		{shop.floorProgram(), "futex", "20"}, {shop.floorProgram(), "spin", "20"}, {shop.floorProgram(), "paced", "20", "100"},
-		{shop.floorProgram(), "memcpy", "65536", "20"}, {shop.floorProgram(), "shared", "65536", "20"},
+		{shop.floorProgram(), "memcpy", "65536", "20", "3"}, {shop.floorProgram(), "shared", "65536", "20"},
 		{shop.peerProgram(), "socket", "100000", "20"}, {shop.peerProgram(), "nats", "100000", "20"},
 	} {
 		if s, err := shop.native(argv...)(ctx); err != nil || s.N != 20 || s.P50 <= 0 {

@@ -18,6 +18,9 @@ const (
 	futexFloor  = "C futex"
 	spinFloor   = "C spin"
 	memcpyFloor = "C memcpy"
+	// placesFloor copies to where three messages are in turn: one is written, one waits, and
+	// one is with the receiver.
+	placesFloor = "C memcpy, 3 places"
 	sharedFloor = "C memcpy, read between"
 	unixSocket  = "Unix socket, Go"
 	natsPeer    = "NATS"
@@ -241,7 +244,8 @@ func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy f
 			if large {
 				out = append(out, contender{oursUnread, w.rate(w.oursFlow().queue(backpressure).glance(), l, true)},
 					contender{realBig, w.rate(w.realFlow().pool(bigPool), l, true)},
-					contender{memcpyFloor, w.nativeRate(bytes, w.floorProgram(), "memcpy", size, n)},
+					contender{memcpyFloor, w.nativeRate(bytes, w.floorProgram(), "memcpy", size, n, "1")},
+					contender{placesFloor, w.nativeRate(bytes, w.floorProgram(), "memcpy", size, n, "3")},
 					contender{sharedFloor, w.nativeRate(bytes, w.floorProgram(), "shared", size, n)})
 			}
 			return out
@@ -256,6 +260,7 @@ func byteRateRow(w *workshop, e extent, name string, bytes int, direct, memcpy f
 			comparison{subject: ours, peer: realBig, atLeast: true},
 			// Like with like: the copy that nobody reads, and the one that is read meanwhile.
 			comparison{subject: oursUnread, peer: memcpyFloor, limit: memcpy, atLeast: true, tableOnly: floats},
+			comparison{subject: oursUnread, peer: placesFloor, limit: memcpy, atLeast: true, tableOnly: true},
 			comparison{subject: ours, peer: sharedFloor, limit: memcpy, atLeast: true, tableOnly: true},
 			comparison{subject: ours, peer: memcpyFloor, atLeast: true})
 	}

@@ -3,8 +3,8 @@
 //	floor futex N           round trip / 2 of two processes that sleep on futexes
 //	floor spin N            the same, of two that look at one cache line all the time
 //	floor paced N US        one way, one message every US microseconds, the receiver sleeps
-//	floor memcpy SIZE N     one copy of SIZE bytes into the same warm shared memory
-//	floor shared SIZE N     the same, while a process on the other processor reads every
+//	floor memcpy SIZE N P   one copy of SIZE bytes into warm shared memory, to P places in turn
+//	floor shared SIZE N     the same into one place, while a process on the other processor reads every
 //	                        cache line of each copy before the next one is made
 //
 // Each prints N times in nanoseconds, one per line.
@@ -134,16 +134,17 @@ static int paced(long n, long us) {
 	return report(v, n);
 }
 
-static int copy(size_t size, long n) {
-	char *to = shared(size), *from = malloc(size);
+static int copy(size_t size, long n, long places) {
+	char *all = shared(size * (size_t)places), *from = malloc(size);
 	int64_t *v = room(n);
 	if (from == NULL) {
 		perror("malloc");
 		return 1;
 	}
 	memset(from, 1, size);
-	memset(to, 2, size);
+	memset(all, 2, size * (size_t)places);
 	for (long i = 0; i < n; i++) {
+		char *to = all + size * (size_t)(i % places);
 		int64_t t = now();
 		memcpy(to, from, size);
 		v[i] = now() - t;
@@ -192,10 +193,10 @@ int main(int argc, char **argv) {
 		return pingpong(atol(argv[2]), spin_set, spin_await);
 	if (argc == 4 && strcmp(what, "paced") == 0)
 		return paced(atol(argv[2]), atol(argv[3]));
-	if (argc == 4 && strcmp(what, "memcpy") == 0)
-		return copy((size_t)atol(argv[2]), atol(argv[3]));
+	if (argc == 5 && strcmp(what, "memcpy") == 0 && atol(argv[4]) > 0)
+		return copy((size_t)atol(argv[2]), atol(argv[3]), atol(argv[4]));
 	if (argc == 4 && strcmp(what, "shared") == 0)
 		return copy_shared((size_t)atol(argv[2]), atol(argv[3]));
-	fprintf(stderr, "usage: floor futex N | spin N | paced N US | memcpy SIZE N | shared SIZE N\n");
+	fprintf(stderr, "usage: floor futex N | spin N | paced N US | memcpy SIZE N PLACES | shared SIZE N\n");
 	return 2;
 }
