@@ -70,10 +70,8 @@ func (n *Node) SendOutput(output string, data arrow.Array, opts ...SendOption) e
 		}
 	}
 	if data != nil && n.shared != nil {
-		if n.shared.passable.Load() != nil {
-			if sent, err := n.shared.pass(output, n.clock.Now(), options(opts), data); sent || err != nil {
-				return err
-			}
+		if sent, err := n.shared.pass(output, data, opts); sent || err != nil {
+			return err
 		}
 		n.rouse(output, int(data.Data().SizeInBytes()))
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
-	"github.com/dora-go/dora/transport/nodewire"
 	"github.com/dora-go/dora/transport/shm"
 )
 
@@ -21,7 +20,7 @@ type passable struct {
 
 // pass sends data on where it lies, if it is the latest message and unchanged, and its
 // receivers can get it so.
-func (s *shared) pass(output string, at nodewire.Timestamp, p Parameters, data arrow.Array) (bool, error) {
+func (s *shared) pass(output string, data arrow.Array, opts []SendOption) (bool, error) {
 	from := s.passable.Load()
 	if from == nil || from.data != data {
 		return false, nil
@@ -29,7 +28,7 @@ func (s *shared) pass(output string, at nodewire.Timestamp, p Parameters, data a
 	b := scratches.Get().(*scratch)
 	defer b.release()
 	data.Retain()
-	sent, err := s.ep.Writer.Pass(context.Background(), output, from.at, b.header(at, p), data.Release)
+	sent, err := s.ep.Writer.Pass(context.Background(), output, from.at, b.header(s.clock.Now(), options(opts)), data.Release)
 	if !sent {
 		data.Release()
 	}

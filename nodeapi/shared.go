@@ -309,15 +309,18 @@ func (s *shared) input(m *shm.Message, known *sharedInput) (*Input, error) {
 	if m.InSlot() {
 		l.Foreign, l.bytes = true, int64(len(m.Payload))
 		s.lent = l
-		if at, ok := m.Place(); ok {
-			defer func() { s.passable.Store(&passable{in.Data, at}) }()
-		}
 		if s.leased.Add(l.bytes) > s.collectAt.Load() {
 			s.collect()
 		}
 	}
 	in.Data, err = known.decoder.Decode(m.Payload, &l.Owner)
-	return in, err
+	if err != nil {
+		return in, err
+	}
+	if at, ok := m.Place(); ok {
+		s.passable.Store(&passable{in.Data, at})
+	}
+	return in, nil
 }
 
 // collect has the garbage collector look for messages that were forgotten. It does not

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -309,11 +308,11 @@ func mixedRow(w *workshop, name string, p pace) row {
 	}
 	r.contenders = func() []contender {
 		list := []contender{
-			{subject, w.chainLatency(*program, w.relayGraph(p, w.goNode()), p)},
-			{realAllPython, w.chainLatency(w.realDora, w.relayGraph(p, w.script("relay.py")), p)},
+			{subject, w.officialLatency(*program, w.relayGraph(p, w.goNode()), p, nil)},
+			{realAllPython, w.officialLatency(w.realDora, w.relayGraph(p, w.script("relay.py")), p, nil)},
 		}
 		if subject == oursZenoh {
-			list = append(list, contender{oursFresh, w.chainLatency(*program, fresh(w.relayGraph(p, w.goNode())), p)})
+			list = append(list, contender{oursFresh, w.officialLatency(*program, fresh(w.relayGraph(p, w.goNode())), p, nil)})
 		}
 		return list
 	}
@@ -337,11 +336,6 @@ const chainPool = 32 << 20
 // realAllPython is the chain that the real dora's users have.
 const realAllPython = "real dora, all Python"
 
-// chainLatency measures from an official sender through a relay to an official receiver.
-func (w *workshop) chainLatency(d dora, g graph, p pace) func(context.Context) (sample, error) {
-	return w.officialLatency(d, g, p, nil)
-}
-
 // fresh is a chain whose Go node sends an array of its own instead of the one that it got, as
 // a node does that computes something: that one is copied.
 func fresh(g graph) graph {
@@ -349,6 +343,7 @@ func fresh(g graph) graph {
 	return g
 }
 
+// relayGraph leads from an official sender through a relay to an official receiver.
 func (w *workshop) relayGraph(p pace, relay string) graph {
 	g := w.pairGraph(p)
 	middle := graphNode{ID: "relay", Path: relay, Outputs: []string{"data"},

@@ -129,6 +129,7 @@
 // # Where to start reading
 //
 // writer.go and publish.go (sending), reader.go and claim.go (receiving), bell.go (sleeping and
-// waking), export.go (memory that gets a name), lend.go and pass.go (memory of others), then member.go (what the supervisor does when somebody dies). On systems
-// other than Linux everything compiles and NewSupervisor and Dial return ErrUnsupported.
+// waking), export.go (memory that gets a name), lend.go and pass.go (memory of others), then
+// member.go (what the supervisor does when somebody dies). On systems other than Linux everything
+// compiles and NewSupervisor and Dial return ErrUnsupported.
 package shm

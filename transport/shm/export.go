@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -140,15 +141,13 @@ func (w *Writer) notForAll(out *output, m *outgoing) bool {
 		return false
 	}
 	s := &w.arena.slots[m.slot]
-	if s.foreign == nil && !isExport(s.class) || s.foreign != nil && !s.passed {
-		return false
-	}
-	for _, e := range out.edges {
-		if e.Export == 0 {
-			return true
-		}
-	}
-	return false
+	byName := s.passed || s.foreign == nil && isExport(s.class)
+	return byName && !out.handsOn()
+}
+
+// handsOn says whether all receivers hand payloads on.
+func (out *output) handsOn() bool {
+	return !slices.ContainsFunc(out.edges, func(e *outEdge) bool { return e.Export == 0 })
 }
 
 // Export is exportable memory as the supervisor's process has it. Its producer can cut the
@@ -185,12 +184,17 @@ func (m *Member) newExport(fd int, size int64) (*Export, error) {
 	if err != nil {
 		return nil, err
 	}
-	mem, err := mapMemfd(own, size, false)
+	return openExport(own, size)
+}
+
+// openExport takes over a file descriptor.
+func openExport(fd int, size int64) (*Export, error) {
+	mem, err := mapMemfd(fd, size, false)
 	if err != nil {
-		closeFD(own)
+		closeFD(fd)
 		return nil, err
 	}
-	return &Export{fd: own, size: size, mem: mem, users: 1}, nil
+	return &Export{fd: fd, size: size, mem: mem, users: 1}, nil
 }
 
 // export returns what the segment is, for one more user; nil if it is no more.

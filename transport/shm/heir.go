@@ -1,9 +1,6 @@
 package shm
 
-import (
-	"fmt"
-	"sync/atomic"
-)
+import "fmt"
 
 // Succeed says that the process has ended and that next, of the same node, takes its place
 // at its inputs: what is queued there, and what is sent until next has connected, goes to
@@ -66,9 +63,8 @@ func (w *Writer) heir(id EdgeID, peer *bell) {
 			continue
 		}
 		queued := make(map[uint64]bool)
-		tail := atomic.LoadUint64(e.tail)
-		for i := tail; i != e.next && e.next-tail <= uint64(e.geo.Entries); i++ {
-			queued[e.shadow[i&uint64(e.geo.Entries-1)].token] = true
+		for t := range e.queued() {
+			queued[t] = true
 		}
 		for h, gen := range e.holds {
 			if gen != 0 && !queued[token(uint32(h), gen)] {

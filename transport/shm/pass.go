@@ -57,7 +57,7 @@ func (w *Writer) Pass(ctx context.Context, output string, at Place, h Header, ba
 		return false, err
 	}
 	w.collectAll()
-	if len(out.edges) == 0 || slices.ContainsFunc(out.edges, func(e *outEdge) bool { return e.Export == 0 }) {
+	if len(out.edges) == 0 || !out.handsOn() {
 		w.mu.Unlock()
 		return false, nil
 	}
@@ -165,12 +165,11 @@ func newOuterExport(fd int, size int64, path string) (*Export, error) {
 	if err != nil {
 		return nil, err
 	}
-	mem, err := mapMemfd(own, size, false)
-	if err != nil {
-		closeFD(own)
-		return nil, err
+	x, err := openExport(own, size)
+	if err == nil {
+		x.path, x.outer = path, true
 	}
-	return &Export{fd: own, size: size, mem: mem, users: 1, path: path, outer: true}, nil
+	return x, err
 }
 
 // passing says whether the process, which has ended, may have passed on messages that are not

@@ -164,7 +164,8 @@ type control interface {
 	// resolve returns a segment that a message on the edge named, and what it must be. The
 	// caller closes fd.
 	resolve(edge EdgeID, segment uint32) (fd int, size int64, as memory, err error)
-	// drained says that the reader is done with an edge, and why.
+	// drained says that the reader reads no more of an edge, and why; with held, messages of it
+	// are not back yet, and it comes again when they are.
 	drained(edge EdgeID, why string, held bool)
 	// broken says that the other end of an edge does not keep the rules.
 	broken(edge EdgeID, reason string)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -155,10 +156,21 @@ func (w *Writer) sweep(e *outEdge) {
 
 // dropQueue drops what an edge's consumer has not read and will not.
 func (w *Writer) dropQueue(e *outEdge) {
-	tail := atomic.LoadUint64(e.tail)
-	for i := tail; i != e.next && e.next-tail <= uint64(e.geo.Entries); i++ {
-		h, gen := splitToken(e.shadow[i&uint64(e.geo.Entries-1)].token)
+	for t := range e.queued() {
+		h, gen := splitToken(t)
 		w.release(e, h, gen)
+	}
+}
+
+// queued are the tokens of what was not read yet.
+func (e *outEdge) queued() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		tail := atomic.LoadUint64(e.tail)
+		for i := tail; i != e.next && e.next-tail <= uint64(e.geo.Entries); i++ {
+			if !yield(e.shadow[i&uint64(e.geo.Entries-1)].token) {
+				return
+			}
+		}
 	}
 }
 

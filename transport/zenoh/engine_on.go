@@ -38,13 +38,13 @@ var beginning struct {
 }
 
 // alone runs what makes shared memory, by itself until the first of it was made.
-func alone(make func() error) error {
+func alone(share func() error) error {
 	if beginning.over.Load() {
-		return make()
+		return share()
 	}
 	beginning.Lock()
 	defer beginning.Unlock()
-	err := make()
+	err := share()
 	if err == nil {
 		beginning.over.Store(true)
 	}

@@ -4,8 +4,8 @@
 //	floor spin N            the same, of two that look at one cache line all the time
 //	floor paced N US        one way, one message every US microseconds, the receiver sleeps
 //	floor memcpy SIZE N P   one copy of SIZE bytes into warm shared memory, to P places in turn
-//	floor shared SIZE N     the same into one place, while a process on the other processor reads every
-//	                        cache line of each copy before the next one is made
+//	floor shared SIZE N     the same into one place, while a process on the other processor
+//	                        reads every cache line of each copy before the next one is made
 //
 // Each prints N times in nanoseconds, one per line.
 #define _GNU_SOURCE
